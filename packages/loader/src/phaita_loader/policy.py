@@ -1,0 +1,102 @@
+"""How patiently: values and arithmetic. Nothing here sleeps or reads a clock."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+__all__ = ["Backoff", "Deadline", "Policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The wait after each failed attempt: `first * factor**n` seconds, at most `cap`, varied by `jitter`.
+
+    `jitter` 0.25 means a random wait between 75 % and 125 % of that. Raises ValueError on numbers that are no wait.
+    """
+
+    first: float = 10.0
+    factor: float = 2.0
+    cap: float | None = None
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        _not_negative("first", self.first)
+        if self.cap is not None:
+            _not_negative("cap", self.cap)
+        if not (math.isfinite(self.factor) and self.factor >= 1.0):
+            raise ValueError(f"factor must be 1 or more, got {self.factor!r}")
+        if not 0.0 <= self.jitter <= 1.0:
+            raise ValueError(f"jitter must lie between 0 and 1, got {self.jitter!r}")
+
+    def delay(self, failures: int, random: float = 0.5) -> float:
+        """Seconds to wait after that many failures in a row (1 or more); `random` is drawn from [0, 1)."""
+        # A float power overflows after some 1,000 doublings; no wait is meant to be that long.
+        wait = self.first * self.factor ** min(failures - 1, 500)
+        if self.cap is not None:
+            wait = min(wait, self.cap)
+        return wait * (1.0 + self.jitter * (2.0 * random - 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patiently a model is fetched; all times in seconds.
+
+    attempts: tries of one step in all, those that made no progress counted.
+    timeout: the hard limit of one attempt.
+    stall: a connection on which nothing arrives for so long is dropped and resumed.
+    connect: the limit for reaching a server, and again for the first byte of its answer.
+    deadline: the limit of the whole call, counted from the call; None for none.
+
+    Raises ValueError when a number makes no sense.
+    """
+
+    attempts: int = 3
+    timeout: float = 300.0
+    stall: float = 30.0
+    connect: float = 10.0
+    deadline: float | None = None
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.attempts, int) and self.attempts >= 1):
+            raise ValueError(f"attempts (max_retries) must be a whole number, 1 or more, got {self.attempts!r}")
+        for name in ("timeout", "stall", "connect"):
+            _positive(name, getattr(self, name))
+        if self.deadline is not None:
+            _positive("deadline", self.deadline)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """An instant on the clock of the call, after which everything ends."""
+
+    at: float = math.inf
+
+    @classmethod
+    def after(cls, seconds: float | None, now: float) -> Deadline:
+        """The instant `seconds` from `now`; None is never."""
+        return cls() if seconds is None else cls(now + seconds)
+
+    def remaining(self, now: float) -> float:
+        """Seconds left, never below 0."""
+        return max(0.0, self.at - now)
+
+    def passed(self, now: float) -> bool:
+        """Whether the instant has come."""
+        return now >= self.at
+
+    def earlier(self, other: Deadline) -> Deadline:
+        """The one that comes first."""
+        return self if self.at <= other.at else other
+
+
+def _not_negative(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0.0):
+        raise ValueError(f"{name} must be a number of seconds, 0 or more, got {value!r}")
+
+
+def _positive(name: str, value: float) -> None:
+    # bool is an int to isinstance, and True is no number of seconds anyone means.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0.0):
+        raise ValueError(f"{name} must be a number of seconds above 0, got {value!r}")
