@@ -46,7 +46,8 @@ class Attempt:
     """One failed try of one step.
 
     `elapsed` and `wait` are seconds; `received` is the bytes that this try added to the partial files;
-    `counted` is False where that progress earned the step another try that costs nothing.
+    `counted` is False where that progress earned the step another try that costs nothing; `spoiled` is True where
+    the bytes were wrong, which no progress excuses.
     """
 
     step: str
@@ -56,6 +57,7 @@ class Attempt:
     received: int = 0
     counted: bool = True
     wait: float = 0.0
+    spoiled: bool = False
 
 
 class LoaderError(Exception):

@@ -25,6 +25,7 @@ _WEIGHTS = (
     re.compile(r"adapter_model\.bin"),
 )
 _TEXT = frozenset({".bpe", ".jinja", ".json", ".model", ".spm", ".tiktoken", ".txt", ".vocab"})
+_TOKENIZER = re.compile(r"tokenizer|vocab|merges|spm|spiece|sentencepiece|tekken|tiktoken|special_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def needed(request: ModelRequest, paths: Iterable[str]) -> tuple[str, ...]:
         return tuple(path for path in available if path == "config.json" or _is_code(request, path))
     texts = [path for path in available if _is_text(path) or _is_code(request, path)]
     if request.kind == "tokenizer":
-        return tuple(texts)
+        return tuple(texts) if any(_TOKENIZER.search(path) for path in texts) else ()
     weights = _weights(available)
     return tuple(sorted([*texts, *weights])) if weights else ()
 

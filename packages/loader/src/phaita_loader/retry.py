@@ -6,8 +6,9 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import TypeVar
 
 from phaita_loader.errors import Attempt, DeadlineExceeded, ModelDownloadError, RateLimited, Unreachable
@@ -77,30 +78,39 @@ def persist(
     not fit, DeadlineExceeded; every other exception passes through at once.
     """
     failed: list[Attempt] = []
-    unearned = spoiled = 0  # a wrong digest stays counted when progress clears the rest
     while True:
         begin = clock.now()
         try:
             return attempt(deadline.earlier(Deadline.after(policy.timeout, begin))), tuple(failed)
         except Transient as error:
             failure = error
-        counted = not failure.earns or failure.received < CREDIT
-        spoiled += not failure.earns
-        unearned = unearned + 1 if failure.earns and counted else 0 if failure.earns else unearned
-        number = unearned + spoiled
-        wait = _wait(policy, failure, number if counted else 0, clock.random)
-        elapsed = clock.now() - begin
-        failed.append(
-            Attempt(step, len(failed) + 1, failure.cause, elapsed, received=failure.received, counted=counted, wait=wait)
-        )
-        end = _end(policy, failure, number, wait=wait, left=(policy.timeout - elapsed, deadline, clock.now()))
+        now = clock.now()
+        failed.append(_recorded(step, failure, len(failed) + 1, now - begin))
+        number = _counted(failed)
+        wait = _wait(policy, failure, number if failed[-1].counted else 0, clock.random)
+        left = min(policy.timeout - (now - begin), deadline.remaining(now))
+        end = _end(policy, failure, number, wait, left, deadline.remaining(now))
+        told = f"{subject}{_told(failed[-1], number, policy)}"
         if end is not None:
-            failed[-1] = Attempt(step, len(failed), failure.cause, elapsed, failure.received, counted)
-            logger.warning("%s%s; giving up", subject, _told(failed[-1], number, policy))
+            logger.warning("%s; giving up", told)
             raise end.filled(attempts=tuple(failed)) from failure
-        logger.warning("%s%s; next in %g s", subject, _told(failed[-1], number, policy), round(wait, 1))
+        failed[-1] = replace(failed[-1], wait=wait)
+        logger.warning("%s; next %s", told, f"in {wait:g} s" if wait else "at once")
         listen(Wait(failure.cause, wait))
         clock.sleep(wait)
+
+
+def _recorded(step: str, failure: Transient, number: int, elapsed: float) -> Attempt:
+    counted = not failure.earns or failure.received < CREDIT
+    return Attempt(step, number, failure.cause, elapsed, failure.received, counted, spoiled=not failure.earns)
+
+
+def _counted(failed: list[Attempt]) -> int:
+    """How many attempts are used up: all wrong digests, and the other failures since the last one with progress."""
+    spoiled = sum(attempt.spoiled for attempt in failed)
+    others = [attempt for attempt in failed if not attempt.spoiled]
+    since = takewhile(lambda attempt: attempt.counted, reversed(others))
+    return spoiled + sum(1 for _ in since)
 
 
 def _wait(policy: Policy, failure: Transient, failures: int, random: Callable[[], float]) -> float:
@@ -110,17 +120,16 @@ def _wait(policy: Policy, failure: Transient, failures: int, random: Callable[[]
 
 
 def _end(
-    policy: Policy, failure: Transient, number: int, *, wait: float, left: tuple[float, Deadline, float]
+    policy: Policy, failure: Transient, number: int, wait: float, left: float, left_of_call: float
 ) -> ModelDownloadError | None:
-    """The error that ends the step now, or None where another attempt is due."""
-    in_attempt, deadline, now = left
-    if deadline.passed(now):
+    """The error that ends the step now, or None where another attempt is due; `left` is the attempt's own time."""
+    if left_of_call <= 0.0:
         return DeadlineExceeded(f"the deadline came; last: {failure.cause}")
     if number >= policy.attempts:
         return failure.final(failure.cause)
-    if failure.retry_after is not None and wait > min(in_attempt, deadline.remaining(now)):
+    if failure.retry_after is not None and wait > left:
         return RateLimited(f"{failure.cause}, and asks to come back {_when(wait)}", retry_after=wait)
-    if wait >= deadline.remaining(now):
+    if wait >= left_of_call:
         return DeadlineExceeded(f"the next attempt would begin after the deadline; last: {failure.cause}")
     return None
 
@@ -128,7 +137,8 @@ def _end(
 def _told(attempt: Attempt, number: int, policy: Policy) -> str:
     if attempt.counted:
         return f"{attempt.step}: attempt {number} of {policy.attempts} failed: {attempt.cause}"
-    return f"{attempt.step}: broke off after {attempt.received / 1e6:.1f} MB in {attempt.elapsed:.0f} s: {attempt.cause}"
+    progress = f"{attempt.received / 1e6:.1f} MB in {attempt.elapsed:.0f} s"
+    return f"{attempt.step}: broke off after {progress}: {attempt.cause}"
 
 
 def _when(seconds: float) -> str:

@@ -1,0 +1,36 @@
+"""Calls that end on time though nothing inside them can be told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["bounded"]
+
+T = TypeVar("T")
+
+
+def bounded(call: Callable[[], T], seconds: float) -> T:
+    """The call's result or exception; TimeoutError when it takes longer.
+
+    A late call is left behind in its daemon thread: a stuck name lookup can't be ended from outside, and an executor
+    would wait for it when the interpreter exits.
+    """
+    result: list[T] = []
+    error: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(call())
+        except BaseException as raised:
+            error.append(raised)
+
+    thread = threading.Thread(target=run, daemon=True, name="phaita-bounded")
+    thread.start()
+    thread.join(min(seconds, threading.TIMEOUT_MAX))
+    if error:
+        raise error[0]
+    if not result:
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    return result[0]

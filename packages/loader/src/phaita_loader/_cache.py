@@ -1,0 +1,155 @@
+"""The standard Hugging Face cache folder of one repo: where its blobs, snapshots, refs, locks and our own files lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from phaita_loader._digest import digest_of, stamp, stamped
+from phaita_loader.errors import Corrupt
+from phaita_loader.listing import Listing, RemoteFile, listed_commit, listed_file
+
+__all__ = ["RepoCache", "Verify"]
+
+Verify: TypeAlias = Literal["auto", "full", "size"]
+"""How far a cached blob is trusted: until its stamp no longer fits, never, or for its size alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepoCache:
+    """Paths below `cache_dir` for one model repo, laid out as huggingface_hub lays them out."""
+
+    cache_dir: Path
+    repo_id: str
+
+    @property
+    def name(self) -> str:
+        """The repo's folder name."""
+        return "--".join(["models", *self.repo_id.split("/")])
+
+    @property
+    def folder(self) -> Path:
+        """The repo's folder."""
+        return self.cache_dir / self.name
+
+    @property
+    def ours(self) -> Path:
+        """Partial files, stamps and listings: everything that is not huggingface_hub's."""
+        return self.folder / ".phaita-loader"
+
+    def blob(self, file: RemoteFile) -> Path:
+        """Where the file's bytes lie."""
+        return self.folder / "blobs" / file.digest
+
+    def stamp(self, file: RemoteFile) -> Path:
+        """Where it is remembered that the blob was digested."""
+        return self.ours / "stamps" / file.digest
+
+    def lock(self, file: RemoteFile) -> Path:
+        """huggingface_hub's own lock for this blob."""
+        return self.cache_dir / ".locks" / self.name / f"{file.digest}.lock"
+
+    def holds(self, file: RemoteFile, verify: Verify) -> bool:
+        """Whether the blob is there and right. One that is digested for it and is right gets its stamp."""
+        blob, record = self.blob(file), self.stamp(file)
+        try:
+            if blob.stat().st_size != file.size:
+                return False
+            if verify == "size" or (verify == "auto" and stamped(record, blob)):
+                return True
+            if digest_of(blob, file.algorithm, file.size) != file.digest:
+                return False
+            stamp(record, blob)
+        except OSError:
+            return False
+        return True
+
+    def snapshot(self, commit: str) -> Path:
+        """The folder that shows the commit's files under their names."""
+        return self.folder / "snapshots" / commit
+
+    def commit_of(self, revision: str) -> str | None:
+        """The commit that a branch or tag meant when it was last fetched."""
+        try:
+            return listed_commit((self.folder / "refs" / revision).read_text(encoding="utf-8").strip())
+        except (OSError, ValueError, Corrupt):
+            return None
+
+    def prepare(self, commit: str) -> None:
+        """Make the folders. The snapshot's comes first: without it `hf cache rm` would not find the rest."""
+        self.snapshot(commit).mkdir(parents=True, exist_ok=True)
+        self.ours.mkdir(exist_ok=True)
+
+    def link(self, commit: str, file: RemoteFile) -> None:
+        """Show the blob under the file's name: a relative symlink, or a copy where links are not to be had."""
+        blob, pointer = self.blob(file), self.snapshot(commit) / file.path
+        if _same_file(pointer, blob):
+            return
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.ours / f"link-{os.getpid()}-{secrets.token_hex(4)}"
+        try:
+            fresh.symlink_to(os.path.relpath(blob, pointer.parent))
+        except OSError:
+            shutil.copyfile(blob, fresh)
+        fresh.replace(pointer)
+
+    def set_ref(self, revision: str, commit: str) -> None:
+        """Remember what the branch or tag means. Last of all, after a complete fetch."""
+        if self.commit_of(revision) != commit:
+            _write(self.folder / "refs" / revision, commit, self.ours)
+
+    def keep(self, listing: Listing) -> None:
+        """Keep a commit's listing, which never changes, so that offline it is known what belongs to it."""
+        rows = {file.path: _row(file) for file in listing.files}
+        text = json.dumps({"format_version": 1, "files": rows}, indent=1)
+        _write(self.ours / "listings" / f"{listing.commit}.json", text, self.ours)
+
+    def kept(self, commit: str) -> Listing | None:
+        """The commit's listing, if this package or `snapshot_download` kept one that can be read."""
+        for path in (self.ours / "listings" / f"{commit}.json", self.folder / "trees" / f"{commit}.json"):
+            try:
+                rows = json.loads(path.read_text(encoding="utf-8"))["files"]
+                return Listing(commit, tuple(_read(name, row) for name, row in rows.items()))
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, Corrupt):
+                continue
+        return None
+
+    def found(self, commit: str) -> Listing:
+        """What the snapshot folder shows, by the links' targets: all that is known where no listing was kept."""
+        files = []
+        for pointer in self.snapshot(commit).rglob("*"):
+            digest = pointer.readlink().name if pointer.is_symlink() else ""
+            if pointer.is_file() and len(digest) in {40, 64}:
+                name = pointer.relative_to(self.snapshot(commit)).as_posix()
+                files.append(listed_file(name, pointer.stat().st_size, digest, digest if len(digest) == 64 else None))
+        return Listing(commit, tuple(files))
+
+
+def _row(file: RemoteFile) -> dict[str, object]:
+    """A file as huggingface_hub's own kept listings have it, so that one reader serves both."""
+    return {"size": file.size, "lfs_sha256" if file.algorithm == "sha256" else "blob_id": file.digest}
+
+
+def _read(path: str, row: dict[str, object]) -> RemoteFile:
+    return listed_file(path, row["size"], row.get("blob_id"), row.get("lfs_sha256"))
+
+
+def _same_file(pointer: Path, blob: Path) -> bool:
+    """Whether the pointer shows the blob, as a link or as a copy of its size."""
+    try:
+        return pointer.samefile(blob) or (not pointer.is_symlink() and pointer.stat().st_size == blob.stat().st_size)
+    except OSError:
+        return False
+
+
+def _write(path: Path, text: str, scratch: Path) -> None:
+    """Write a small file so that no reader ever sees half of it, nor a stray file beside it."""
+    fresh = scratch / f"new-{os.getpid()}-{secrets.token_hex(4)}"
+    fresh.write_text(text, encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh.replace(path)

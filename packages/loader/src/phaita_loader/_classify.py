@@ -1,0 +1,133 @@
+"""Which failures are worth another attempt, and which are the answer. One place, small predicates, a table of tests.
+
+Messages are made here from the parts that are safe to show: a foreign exception's text can hold a signed URL.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal, TypeAlias
+
+import urllib3.exceptions as u3
+
+from phaita_loader.errors import AccessDenied, ModelDownloadError, NotFound, RateLimited, StorageError, Unreachable
+from phaita_loader.retry import Transient
+
+__all__ = ["Origin", "network_failure", "retry_after", "status_failure", "storage_failure"]
+
+Origin: TypeAlias = Literal["hub", "cdn"]
+
+LOGIN = "run `hf auth login`, or set HF_TOKEN to a token of an account that has access"
+STATUS = "see https://status.huggingface.co"
+TRUST = "if your network inspects TLS, set SSL_CERT_FILE to its CA bundle"
+
+
+def status_failure(status: int, headers: Mapping[str, str], origin: Origin, now: datetime) -> Exception:
+    """The error for an answer that is neither a body nor a redirect. `now` turns an HTTP-date into seconds."""
+    code = headers.get("X-Error-Code", "")
+    if origin == "cdn" and status < 500 and not _is_patient(status):
+        # A CDN knows no accounts: its refusal means that the signed URL ran out, and a new one can be had.
+        return Transient(f"the CDN refused the signed URL ({status})")
+    if _is_patient(status) or status >= 500:
+        final = RateLimited if status == 429 else Unreachable
+        return Transient(f"the {_name(origin)} answered {status}", final=final, retry_after=retry_after(headers, now))
+    return _permanent(status, code)
+
+
+def _is_patient(status: int) -> bool:
+    """The 4xx that speak of time and not of the request."""
+    return status in {408, 425, 429}
+
+
+def _permanent(status: int, code: str) -> ModelDownloadError:
+    if code == "GatedRepo":
+        return AccessDenied(
+            "the repo is gated and this token has no access", hint=f"ask for access on its page\n{LOGIN}"
+        )
+    if code == "RevisionNotFound":
+        return NotFound("the repo has no such revision", hint="check the branch, tag or commit on the repo's page")
+    if code == "EntryNotFound":
+        return NotFound("the repo has no such file at this revision")
+    if status in {404, 410} or code == "RepoNotFound":
+        # The Hub answers 401 RepoNotFound for a private repo too, so as not to tell that it exists.
+        return NotFound(
+            "there is no such repo, or this token may not see it", hint=f"check the name\nif private: {LOGIN}"
+        )
+    if status == 407:
+        return AccessDenied("the proxy asks for a user and password", hint="put them into HTTPS_PROXY")
+    if status in {401, 403, 451}:
+        return AccessDenied(f"the Hub denied access ({status})", hint=LOGIN)
+    return ModelDownloadError(f"the Hub did not understand the request ({status})", hint=STATUS)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that the server asks to wait: `Retry-After` (seconds or HTTP-date), else an exhausted `RateLimit`."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    if value:
+        try:
+            at = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
+    spent = re.search(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", headers.get("RateLimit", ""))
+    return float(spent[1]) if spent else None
+
+
+def network_failure(error: BaseException, host: str) -> Exception:
+    """The error for a request that got no answer, or an answer that broke off."""
+    causes = _chain(error)
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return Unreachable(f"the TLS certificate of {host} is not trusted", hint=TRUST)
+    if any(isinstance(cause, u3.LocationValueError) for cause in causes):
+        return Unreachable(f"{host!r} is no address", hint="check HF_ENDPOINT and the proxy variables")
+    return Transient(_told(causes, host))
+
+
+def _told(causes: list[BaseException], host: str) -> str:
+    rows: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+        ((u3.NameResolutionError, socket.gaierror), f"the name {host} can't be looked up"),
+        (u3.ProxyError, f"the proxy does not reach {host}"),
+        (ConnectionRefusedError, f"{host} refused the connection"),
+        ((ConnectionResetError, BrokenPipeError), f"{host} reset the connection"),
+        (u3.IncompleteRead, f"{host} closed the connection early"),
+        ((ssl.SSLError, u3.SSLError), f"TLS with {host} broke"),
+        # urllib3 calls a refused connection a timeout too, so the timeouts come last.
+        (u3.ConnectTimeoutError, f"{host} can't be reached"),
+        ((u3.ReadTimeoutError, TimeoutError), f"{host} fell silent"),
+    )
+    for kinds, text in rows:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return text
+    return f"the connection to {host} broke ({type(causes[0]).__name__})"
+
+
+def storage_failure(error: OSError, folder: object) -> StorageError:
+    """The error for a cache that can't be written."""
+    reason = error.strerror or type(error).__name__
+    hint = "free some space or set HF_HOME to a disk that has it\ncheck who owns the folder and whether it is read-only"
+    return StorageError(f"can't write in {folder}: {reason}", hint=hint)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and everything that it wraps, however its library chains it."""
+    found: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        current = todo.pop()
+        if current is None or any(current is seen for seen in found):
+            continue
+        found.append(current)
+        todo += [current.__cause__, current.__context__, getattr(current, "reason", None)]
+        todo += [arg for arg in current.args if isinstance(arg, BaseException)]
+    return found
+
+
+def _name(origin: Origin) -> str:
+    return "Hub" if origin == "hub" else "CDN"

@@ -1,0 +1,110 @@
+"""Digests of files, and the memory of which files were digested."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+    from phaita_loader.listing import Algorithm
+
+__all__ = ["RunningDigest", "digest_of", "stamp", "stamped"]
+
+_BLOCK = 1 << 20
+_THREAD_FROM = 4 << 20  # below, a thread costs more than it saves
+
+
+def digest_of(path: Path, algorithm: Algorithm, size: int) -> str:
+    """The hex digest of the first `size` bytes of a file; git's is that of the blob object. Raises OSError."""
+    running = RunningDigest(path, algorithm, size)
+    running.advance(size)
+    return running.result()
+
+
+class RunningDigest:
+    """The digest of a file that still grows: reads behind the writer, in a thread of its own where that pays.
+
+    hashlib frees the GIL, so that a second core does the work; the bytes come from the page cache.
+    """
+
+    def __init__(self, path: Path, algorithm: Algorithm, size: int) -> None:
+        self._path = path
+        self._size = size
+        self._hash: _Hash = _started(algorithm, size)
+        self._ready = 0
+        self._stopped = False
+        self._changed = threading.Condition()
+        self._error: OSError | None = None
+        self._thread: threading.Thread | None = None
+
+    def advance(self, ready: int) -> None:
+        """Say that the first `ready` bytes of the file are there."""
+        with self._changed:
+            self._ready = ready
+            self._changed.notify()
+        if self._thread is None and not self._stopped and self._size >= _THREAD_FROM:
+            self._thread = threading.Thread(target=self._follow, daemon=True, name="phaita-digest")
+            self._thread.start()
+
+    def result(self) -> str:
+        """The hex digest, once all bytes are there. Raises OSError where the file can't be read."""
+        if self._thread is None:
+            self._follow()
+        else:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._hash.hexdigest()
+
+    def stop(self) -> None:
+        """End the thread; there will be no result."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def _follow(self) -> None:
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                done = 0
+                while done < self._size and (ready := self._wait_beyond(done)) > done:
+                    block = file.read(min(_BLOCK, ready - done))
+                    if not block:
+                        raise OSError(f"{self._path.name} is shorter than it should be")
+                    self._hash.update(block)
+                    done += len(block)
+        except OSError as error:
+            self._error = error
+
+    def _wait_beyond(self, done: int) -> int:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready > done or self._stopped)
+            return done if self._stopped else self._ready
+
+
+def _started(algorithm: Algorithm, size: int) -> _Hash:
+    if algorithm == "sha256":
+        return hashlib.sha256()
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
+def stamp(record: Path, blob: Path) -> None:
+    """Remember that the blob was digested as it is now. A cache that can't be written is only slower."""
+    seen = blob.stat()
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(f"{seen.st_size} {seen.st_mtime_ns}", encoding="ascii")
+    except OSError:
+        return
+
+
+def stamped(record: Path, blob: Path) -> bool:
+    """Whether the blob is, by size and time of change, the one that was digested."""
+    seen = blob.stat()
+    try:
+        return record.read_text(encoding="ascii") == f"{seen.st_size} {seen.st_mtime_ns}"
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -1,0 +1,172 @@
+"""One blob's bytes while they arrive: a data file, and a record of which ranges of it are there.
+
+A partial is a folder named by the digest. It is renamed to a process-unique name before it is written, so that two
+writers whose locks lie do not share one, and renamed back when its owner stops. What a killed owner left is found by
+its prefix. The record is written after the data reached the disk, never before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+from phaita_loader.listing import RemoteFile
+
+__all__ = ["FORMAT", "Partial", "present", "spans_with"]
+
+FORMAT = 1
+_FLUSH = 4 << 20  # bytes that a kill can cost at most
+
+Span = tuple[int, int]
+
+
+def spans_with(spans: tuple[Span, ...], start: int, end: int) -> tuple[Span, ...]:
+    """The sorted, disjoint half-open byte ranges, with [start, end) added."""
+    apart = [span for span in spans if span[1] < start or span[0] > end]
+    touching = [span for span in spans if not (span[1] < start or span[0] > end)]
+    joined = (min([start, *(a for a, _ in touching)]), max([end, *(b for _, b in touching)]))
+    return tuple(sorted([*apart, joined]))
+
+
+def present(folder: Path, file: RemoteFile) -> int:
+    """Bytes of the file that earlier calls left."""
+    return max((_size(_read_record(found, file)) for found in _all(folder, file)), default=0)
+
+
+class Partial:
+    """The claimed partial of one file. Not thread-safe: its owner holds a lock around each call."""
+
+    def __init__(self, folder: Path, file: RemoteFile) -> None:
+        self.file = file
+        self.spans: tuple[Span, ...] = ()
+        self._home = folder / file.digest
+        self._claimed = folder / f"{file.digest}.{os.getpid()}-{secrets.token_hex(4)}"
+        self._unrecorded = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._claim(folder)
+        self._data = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
+
+    @property
+    def path(self) -> Path:
+        """The data file."""
+        return self._claimed / "data"
+
+    @property
+    def frontier(self) -> int:
+        """The first byte that is missing."""
+        return self.spans[0][1] if self.spans and self.spans[0][0] == 0 else 0
+
+    @property
+    def size(self) -> int:
+        """Bytes received."""
+        return _size(self.spans)
+
+    def write(self, offset: int, chunk: bytes) -> int:
+        """Put bytes where they belong; how many of them are new. Bytes beyond the file's size are dropped."""
+        chunk = chunk[: max(0, self.file.size - offset)]
+        if not chunk:
+            return 0
+        self._data.seek(offset)
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[self._data.write(rest) :]
+        before = self.size
+        self.spans = spans_with(self.spans, offset, offset + len(chunk))
+        self._unrecorded += len(chunk)
+        if self._unrecorded >= _FLUSH:
+            self.record()
+        return self.size - before
+
+    def record(self) -> None:
+        """Make what arrived survive: first the data, then the record that says so."""
+        self._sync()
+        text = json.dumps({"format": FORMAT, "size": self.file.size, "digest": self.file.digest, "spans": self.spans})
+        fresh = self._claimed / "record.new"
+        fresh.write_text(text, encoding="ascii")
+        fresh.replace(self._claimed / "record.json")
+        self._unrecorded = 0
+
+    def publish(self, blob: Path) -> None:
+        """The whole and verified file becomes the blob, atomically and with the modes that the umask asks for."""
+        self._data.truncate(self.file.size)
+        self._sync()
+        self._data.close()
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        self.path.replace(blob)
+        shutil.rmtree(self._claimed, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Throw all bytes away: they are wrong."""
+        self._data.close()
+        self.spans = ()
+        shutil.rmtree(self._claimed, ignore_errors=True)
+
+    def release(self) -> None:
+        """Leave what is there to whoever comes next. Nothing happens after `publish` or `discard`."""
+        if self._data.closed:
+            return
+        if self.spans and self._unrecorded:
+            self.record()
+        self._data.close()
+        if not self.spans:
+            self.discard()
+        else:
+            _renamed(self._claimed, self._home)
+
+    def _claim(self, folder: Path) -> None:
+        """Take over the fullest of what earlier owners left, and clear away the rest."""
+        left = sorted(_all(folder, self.file), key=lambda found: _size(_read_record(found, self.file)))
+        while left and not self._claimed.exists():
+            best = left.pop()
+            spans = _read_record(best, self.file)
+            if spans and _renamed(best, self._claimed):
+                self.spans = spans
+            elif not spans:
+                shutil.rmtree(best, ignore_errors=True)
+        for found in left:
+            shutil.rmtree(found, ignore_errors=True)
+        self._claimed.mkdir(exist_ok=True)
+
+    def _sync(self) -> None:
+        getattr(os, "fdatasync", os.fsync)(self._data.fileno())
+
+
+def _all(folder: Path, file: RemoteFile) -> list[Path]:
+    return [found for found in folder.glob(f"{file.digest}*") if found.is_dir()]
+
+
+def _renamed(old: Path, new: Path) -> bool:
+    try:
+        old.rename(new)
+    except OSError:  # another process was faster, or Windows still has it open
+        return False
+    return True
+
+
+def _size(spans: tuple[Span, ...]) -> int:
+    return sum(end - start for start, end in spans)
+
+
+def _read_record(found: Path, file: RemoteFile) -> tuple[Span, ...]:
+    """The ranges that a record claims; none where it is missing, damaged, foreign, or claims more than there is."""
+    try:
+        record = json.loads((found / "record.json").read_text(encoding="ascii"))
+        length = (found / "data").stat().st_size
+        return _checked(record, file, length)
+    except (OSError, ValueError, TypeError, KeyError):
+        return ()
+
+
+def _checked(record: Any, file: RemoteFile, length: int) -> tuple[Span, ...]:
+    if (record["format"], record["size"], record["digest"]) != (FORMAT, file.size, file.digest):
+        return ()
+    spans: tuple[Span, ...] = ()
+    for start, end in record["spans"]:
+        if not 0 <= int(start) < int(end) <= min(file.size, length):
+            return ()
+        spans = spans_with(spans, int(start), int(end))
+    return spans

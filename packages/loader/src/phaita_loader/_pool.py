@@ -1,0 +1,74 @@
+"""Connections: urllib3 with the proxies, the CA files and the trust store that huggingface_hub's own client uses."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import truststore
+import urllib3
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """Opens GET requests; connections are kept per host, and made anew in a forked child."""
+
+    def __init__(self) -> None:
+        self._managers: dict[str | None, urllib3.PoolManager] = {}
+        self._process = os.getpid()
+
+    def get(self, url: str, headers: dict[str, str], *, connect: float, first_byte: float) -> urllib3.BaseHTTPResponse:
+        """The answer to one GET as it comes: no redirect is followed, nothing is retried, the body is not read.
+
+        Raises urllib3's exceptions.
+        """
+        timeout = urllib3.Timeout(connect=connect, read=first_byte)
+        return self._manager(url).request(
+            "GET", url, headers=headers, timeout=timeout, redirect=False, retries=False, preload_content=False
+        )
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        if self._process != os.getpid():
+            # A socket shared with the parent would mix two answers.
+            self._managers, self._process = {}, os.getpid()
+        proxy = proxy_for(url)
+        if proxy not in self._managers:
+            self._managers[proxy] = _made(proxy)
+        return self._managers[proxy]
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment (or the system's settings) names for this URL; None for a direct connection."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _made(proxy: str | None) -> urllib3.PoolManager:
+    context = ssl_context()
+    if proxy is None:
+        return urllib3.PoolManager(maxsize=16, ssl_context=context)
+    parts = urlsplit(proxy)
+    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+    headers = urllib3.make_headers(proxy_basic_auth=user)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return urllib3.ProxyManager(bare, proxy_headers=headers, maxsize=16, ssl_context=context)
+
+
+def ssl_context() -> ssl.SSLContext:
+    """TLS as huggingface_hub's client does it: SSL_CERT_FILE, SSL_CERT_DIR, else the system's trust store."""
+    cafile, capath = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if cafile or capath:
+        return ssl.create_default_context(cafile=cafile or None, capath=capath or None)
+    context = ssl.create_default_context()
+    if sys.platform == "linux" and (context.cert_store_stats()["x509_ca"] or ssl.get_default_verify_paths().capath):
+        # truststore reads the CA files again for every handshake, which a link that drops often pays dearly.
+        return context
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

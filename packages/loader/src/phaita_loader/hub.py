@@ -1,0 +1,283 @@
+"""Where: the Hub as the rest of this package sees it, and the only import of huggingface_hub.
+
+Subclass `Hub` (or pass an object with the same methods) to serve files from elsewhere, as the tests do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypedDict
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, filter_repo_objects  # type: ignore[attr-defined]  # no __all__
+
+from phaita_loader._classify import Origin, network_failure, status_failure
+from phaita_loader._pool import Pool
+from phaita_loader.errors import Corrupt, NotCached, Unreachable
+from phaita_loader.listing import Listing, RemoteFile, listed_commit, listed_file
+from phaita_loader.retry import Transient
+
+__all__ = ["Body", "Hub"]
+
+_CHUNK = 1 << 18
+_HOPS = 5
+_MANY = 10_000  # beyond so many files the Hub's short listing is cut off
+
+
+@dataclass(slots=True)
+class Body:
+    """The open answer to one GET: bytes of a file from `start` on.
+
+    `location` is the signed URL that another host gave them at, to be passed on to the next `open_file`.
+    """
+
+    start: int
+    host: str
+    response: urllib3.BaseHTTPResponse = field(repr=False)
+    location: str | None = field(default=None, repr=False)
+
+    def read(self) -> bytes:
+        """The bytes that are there, at least one unless the body ended. Raises Transient when the connection breaks."""
+        try:
+            return self.response.read1(_CHUNK, decode_content=False)
+        except Exception as error:
+            raise network_failure(error, self.host) from error
+
+    def abort(self) -> None:
+        """End a `read` that waits in another thread."""
+        try:
+            self.response.shutdown()
+        except (ValueError, RuntimeError, OSError):  # already over
+            return
+
+    def close(self) -> None:
+        """Give the connection up: what is left of the body is not worth reading."""
+        self.response.close()
+
+
+class Hub:
+    """The Hub, a mirror or several, with a token and a cache folder; None takes what huggingface_hub's variables say.
+
+    endpoints: one URL or several, the first preferred; the token goes to the first only.
+    token: a token, False for none, None for the one `hf auth login` or HF_TOKEN gave.
+    offline: True never makes a request, as HF_HUB_OFFLINE does.
+    """
+
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] | None = None,
+        token: str | bool | None = None,
+        offline: bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        given = [endpoints] if isinstance(endpoints, str) else list(endpoints or [constants.ENDPOINT])
+        self.endpoints = tuple(_checked_endpoint(url) for url in given)
+        self.cache_dir = Path(constants.HF_HUB_CACHE if cache_dir is None else cache_dir).expanduser()
+        self._offline = bool(offline)
+        self._token = token
+        self._pool = Pool()
+
+    def __repr__(self) -> str:
+        token = "default" if self._token is None else "set" if self._token else "none"
+        return f"Hub({', '.join(self.endpoints)}, token: {token}, offline: {self.offline}, cache: {self.cache_dir})"
+
+    @property
+    def offline(self) -> bool:
+        """Whether requests are forbidden, by this Hub's own setting or by HF_HUB_OFFLINE."""
+        return self._offline or constants.is_offline_mode()
+
+    def as_offline(self) -> Hub:
+        """The same Hub, asked for nothing."""
+        twin = copy(self)
+        twin._offline = True
+        return twin
+
+    def listing(self, repo_id: str, revision: str, *, timeout: float) -> Listing:
+        """The commit that the revision means now, and its files; `timeout` is seconds per socket operation.
+
+        Raises Transient, NotFound, AccessDenied, NotCached (offline), Corrupt.
+        """
+        self._refuse_offline()
+        failure: Exception | None = None
+        for endpoint in self.endpoints:
+            try:
+                api = HfApi(endpoint, token=self._token_for(endpoint), **_LIBRARY)
+                return _listed(api, repo_id, revision, timeout)
+            except Exception as error:
+                failure = _translated(error, _host(endpoint))
+                if not isinstance(failure, Transient):
+                    raise failure from error
+        raise failure or Unreachable("no endpoint was given")
+
+    def open_file(
+        self,
+        repo_id: str,
+        commit: str,
+        file: RemoteFile,
+        start: int,
+        *,
+        location: str | None,
+        connect: float,
+        stall: float,
+    ) -> Body:
+        """One GET of a file from byte `start` on; an earlier signed `location` is used while it lasts.
+
+        `connect` and `stall` are seconds: for the connection and the first byte, and for any later silence.
+        Raises Transient, NotFound, AccessDenied, NotCached (offline).
+        """
+        self._refuse_offline()
+        failure: Exception | None = None
+        for endpoint in self.endpoints:
+            url = location or hf_hub_url(repo_id, file.path, revision=commit, endpoint=endpoint)
+            try:
+                response, url, cross = self._follow(url, endpoint, start, cross=location is not None, connect=connect)
+                _allow_silence(response, stall)
+                return Body(_agreed_start(response, file, start), _host(url), response, url if cross else None)
+            except Transient as error:
+                failure = error
+        raise failure or Unreachable("no endpoint was given")
+
+    def select(self, paths: Iterable[str], allow: Sequence[str] | None, ignore: Sequence[str]) -> tuple[str, ...]:
+        """The paths that the globs leave, by the Hub's own rules, sorted."""
+        return tuple(
+            sorted(
+                filter_repo_objects(
+                    paths, allow_patterns=None if allow is None else list(allow), ignore_patterns=list(ignore)
+                )
+            )
+        )
+
+    def _follow(
+        self, url: str, endpoint: str, start: int, *, cross: bool, connect: float
+    ) -> tuple[urllib3.BaseHTTPResponse, str, bool]:
+        for _ in range(_HOPS):
+            headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-"}
+            headers |= self._headers(None if cross else endpoint)
+            try:
+                response = self._pool.get(url, headers, connect=connect, first_byte=connect)
+            except Exception as error:
+                raise network_failure(error, _host(url)) from error
+            if response.status in {200, 206}:
+                return response, url, cross
+            target = response.headers.get("Location") if response.status in {301, 302, 303, 307, 308} else None
+            if target is None:
+                raise _refused(response, "cdn" if cross else "hub")
+            _finish(response)
+            url = _checked_hop(url, urljoin(url, target))
+            cross = cross or _origin(url) != _origin(endpoint)
+        raise Transient(f"{_host(url)} redirects in circles")
+
+    def _headers(self, endpoint: str | None) -> dict[str, str]:
+        """huggingface_hub's user agent, and its token for an endpoint that may have it."""
+        token = False if endpoint is None else self._token_for(endpoint)
+        headers: dict[str, str] = build_hf_headers(token=token, **_LIBRARY)
+        return headers
+
+    def _token_for(self, endpoint: str) -> str | bool | None:
+        return self._token if endpoint == self.endpoints[0] else False
+
+    def _refuse_offline(self) -> None:
+        if self.offline:
+            raise NotCached("offline mode is on, so the Hub can't be asked", hint="unset HF_HUB_OFFLINE to go online")
+
+
+class _Library(TypedDict):
+    library_name: str
+    library_version: str
+
+
+_LIBRARY = _Library(library_name="phaita-loader", library_version=version("phaita-loader"))
+
+
+def _listed(api: HfApi, repo_id: str, revision: str, timeout: float) -> Listing:
+    info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)
+    commit = listed_commit(info.sha)
+    rows: list[Any] = [(row.rfilename, row.size, row.blob_id, row.lfs) for row in info.siblings or []]
+    if len(rows) >= _MANY or any(size is None or blob is None for _, size, blob, _ in rows):
+        tree = api.list_repo_tree(repo_id, recursive=True, revision=commit)
+        rows = [(row.path, row.size, row.blob_id, row.lfs) for row in tree if isinstance(row, RepoFile)]
+    return Listing(commit, tuple(listed_file(path, size, blob, lfs and lfs.sha256) for path, size, blob, lfs in rows))
+
+
+def _agreed_start(response: urllib3.BaseHTTPResponse, file: RemoteFile, start: int) -> int:
+    """The byte that the body begins at, once its headers agree with the listing. Raises Transient."""
+    if response.status == 206:
+        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        agrees = span is not None and int(span[1]) == start and span[2] in {"*", str(file.size)}
+    else:
+        start = 0  # a server that ignores ranges sends the file from its first byte
+        agrees = response.headers.get("Content-Length", str(file.size)) == str(file.size)
+    if agrees and response.headers.get("Content-Encoding", "identity") == "identity":
+        return start
+    response.close()
+    what = "an HTML page" if "html" in response.headers.get("Content-Type", "") else "something else"
+    raise Transient(f"the answer is {what} where {file.path} should be")
+
+
+def _allow_silence(response: urllib3.BaseHTTPResponse, seconds: float) -> None:
+    # A server that announces the connection's end takes the socket out of urllib3's reach: it keeps its first limit.
+    sock = getattr(response.connection, "sock", None)
+    if sock is not None:
+        sock.settimeout(seconds)
+
+
+def _finish(response: urllib3.BaseHTTPResponse) -> None:
+    """Read a redirect's few bytes, so that the connection serves again; a long page is not worth it."""
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) <= 4096:
+        response.drain_conn()
+    else:
+        response.close()
+
+
+def _refused(response: urllib3.BaseHTTPResponse, origin: Origin) -> Exception:
+    response.close()
+    return status_failure(response.status, response.headers, origin, datetime.now(UTC))
+
+
+def _translated(error: Exception, host: str) -> Exception:
+    """What went wrong in huggingface_hub, in this package's words."""
+    if isinstance(error, Corrupt):
+        return error
+    if isinstance(error, OfflineModeIsEnabled):
+        return NotCached("offline mode is on, so the Hub can't be asked")
+    if isinstance(error, HfHubHTTPError):
+        return status_failure(error.response.status_code, error.response.headers, "hub", datetime.now(UTC))
+    if isinstance(error, ValueError | TypeError | KeyError | AttributeError):
+        # A captive portal answers everything with a page of its own.
+        return Transient(f"{host} answered with something that is no listing")
+    return network_failure(error, host)
+
+
+def _checked_endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"an endpoint must look like https://host, got {url!r}")
+    return url.rstrip("/")
+
+
+def _checked_hop(old: str, new: str) -> str:
+    scheme = urlsplit(new).scheme
+    if scheme not in {"http", "https"} or (scheme == "http" and urlsplit(old).scheme == "https"):
+        raise Transient(f"{_host(old)} redirects to a place that can't be trusted ({scheme})")
+    return new
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or url.partition("?")[0]

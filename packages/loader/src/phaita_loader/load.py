@@ -1,0 +1,97 @@
+"""The verb: fetch, verify, initialise. Model and tokenizer come from one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from phaita_loader._cache import Verify
+from phaita_loader.errors import DeadlineExceeded, LoaderError
+from phaita_loader.fetch import Snapshot, fetch
+from phaita_loader.hub import Hub
+from phaita_loader.initialise import initialise, initialise_config, initialise_tokenizer, require_extra
+from phaita_loader.policy import Deadline, Policy
+from phaita_loader.progress import Listener
+from phaita_loader.request import ModelRequest
+from phaita_loader.retry import SYSTEM, Clock
+from phaita_loader.verify import verify as verified
+
+__all__ = ["Loaded", "load"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a request became.
+
+    model: None for the kinds "tokenizer" and "config". tokenizer: None unless asked for. config: transformers'.
+    path: how the model was built. timings: seconds per step.
+    """
+
+    model: Any
+    tokenizer: Any
+    config: Any
+    snapshot: Snapshot
+    path: Literal["fast", "from_pretrained"] = "from_pretrained"
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+def load(
+    request: ModelRequest | str,
+    *,
+    hub: Hub | None = None,
+    policy: Policy | None = None,
+    tokenizer: bool = True,
+    verify: Verify = "auto",
+    listen: Listener | None = None,
+    clock: Clock = SYSTEM,
+    **kwargs: Any,
+) -> Loaded:
+    """Take a model from the Hub to a ready device; `kwargs` go to the model's `from_pretrained`.
+
+    Raises ModelDownloadError where the bytes can't be had, InitialisationError where they make no model,
+    DeadlineExceeded between any two steps, ValueError for a request that can't be meant.
+    """
+    asked = ModelRequest(request) if isinstance(request, str) else request
+    hub, policy = hub or Hub(), policy or Policy()
+    steps = _Steps(asked, Deadline.after(policy.deadline, clock.now()), clock, {})
+    require_extra(asked.kind)
+    snapshot = steps.run(
+        "fetch",
+        lambda: fetch(
+            asked, hub=hub, policy=policy, verify=verify, listen=listen, clock=clock, deadline=steps.deadline
+        ),
+    )
+    whole = steps.run("verify", lambda: verified(snapshot, hub.cache_dir, "size" if verify == "size" else "auto"))
+    words = config = model = None
+    if asked.kind == "config":
+        config = steps.run("config", lambda: initialise_config(whole, **kwargs))
+    elif asked.kind == "tokenizer":
+        words = steps.run("tokenizer", lambda: initialise_tokenizer(whole, **kwargs))
+    else:
+        words = steps.run("tokenizer", lambda: initialise_tokenizer(whole)) if tokenizer else None
+        model = steps.run("initialise", lambda: initialise(whole, **kwargs))
+        config = model.config
+    return Loaded(model, words, config, snapshot, timings=steps.timings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    request: ModelRequest
+    deadline: Deadline
+    clock: Clock
+    timings: dict[str, float]
+
+    def run(self, name: str, step: Callable[[], T]) -> T:
+        begin = self.clock.now()
+        if self.deadline.passed(begin):
+            raise DeadlineExceeded(f"the deadline came before the step {name!r}", request=self.request)
+        try:
+            return step()
+        except LoaderError as error:
+            error.filled(request=self.request)
+            raise
+        finally:
+            self.timings[name] = self.clock.now() - begin

@@ -1,0 +1,43 @@
+"""The last look before a model is built: every file is whole, right, and belongs to the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from phaita_loader._cache import RepoCache, Verify
+from phaita_loader._weights import check_safetensors, shards
+from phaita_loader.errors import Corrupt
+from phaita_loader.fetch import Snapshot
+
+__all__ = ["VerifiedSnapshot", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedSnapshot:
+    """A snapshot whose sizes, digests, safetensors headers and shards were checked."""
+
+    snapshot: Snapshot
+
+    @property
+    def path(self) -> Path:
+        """The snapshot's folder."""
+        return self.snapshot.path
+
+
+def verify(snapshot: Snapshot, cache_dir: Path, how: Verify = "auto") -> VerifiedSnapshot:
+    """Check a snapshot in the cache below `cache_dir`; digests as far as `how` asks. Raises Corrupt."""
+    cache = RepoCache(cache_dir, snapshot.request.repo_id)
+    names = {file.path for file in snapshot.files}
+    for file in snapshot.files:
+        shown = snapshot.path / file.path
+        if not shown.is_file() or shown.stat().st_size != file.size or not cache.holds(file, how):
+            raise Corrupt(f"{file.path} is not the file that the Hub lists", request=snapshot.request, hint=_AGAIN)
+        if file.path.endswith(".safetensors"):
+            check_safetensors(shown)
+        if file.path.endswith(".index.json") and (lost := shards(shown) - names):
+            raise Corrupt(f"{file.path} names shards that the repo lacks: {', '.join(sorted(lost))}")
+    return VerifiedSnapshot(snapshot)
+
+
+_AGAIN = "run `phaita-loader fetch` for the repo once more: it replaces what is wrong"
