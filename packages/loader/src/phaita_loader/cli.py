@@ -1,0 +1,158 @@
+"""The command line: phaita-loader fetch | load | verify | doctor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from phaita_loader._pool import proxy_for
+from phaita_loader.errors import LoaderError
+from phaita_loader.fetch import fetch
+from phaita_loader.hub import Hub
+from phaita_loader.load import load
+from phaita_loader.policy import Deadline, Policy
+from phaita_loader.request import KINDS, ModelRequest
+from phaita_loader.retry import persist
+from phaita_loader.verify import verify
+
+__all__ = ["main"]
+
+_PATIENT = 10.0  # seconds that `doctor` waits for each word of the Hub
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 0 done, 1 failed, 2 not understood, 130 interrupted."""
+    given = _parser().parse_args(argv)
+    try:
+        for line in given.run(given):
+            print(line)  # noqa: T201 - the answer of a command belongs on stdout
+    except LoaderError as error:
+        return _failed(f"{type(error).__name__}: {error}", 1)
+    except ValueError as error:
+        return _failed(str(error), 2)
+    except KeyboardInterrupt:
+        return _failed("interrupted; what arrived is kept, the same command goes on from there", 130)
+    return 0
+
+
+def _fetch(given: argparse.Namespace) -> Iterator[str]:
+    yield str(fetch(_request(given), hub=_hub(given), policy=_policy(given), verify=given.verify).path)
+
+
+def _load(given: argparse.Namespace) -> Iterator[str]:
+    request = replace(_request(given), dtype=given.dtype, device=given.device)
+    loaded = load(request, hub=_hub(given), policy=_policy(given), verify=given.verify)
+    built = loaded.model if loaded.model is not None else loaded.tokenizer or loaded.config
+    yield f"{type(built).__name__} of {request.repo_id} at {loaded.snapshot.commit}"
+    if loaded.model is not None:
+        yield f"{loaded.model.num_parameters() / 1e6:.1f} M parameters, {loaded.model.dtype}, on {loaded.model.device}"
+    for step, seconds in loaded.timings.items():
+        yield f"{step:<12} {seconds:8.3f} s"
+
+
+def _verify(given: argparse.Namespace) -> Iterator[str]:
+    hub = _hub(given).as_offline()
+    snapshot = fetch(_request(given), hub=hub, verify="size")
+    verify(snapshot, hub.cache_dir, "full")
+    size = sum(file.size for file in snapshot.files)
+    yield f"{len(snapshot.files)} files, {size / 1e6:.1f} MB, all digests right: {snapshot.path}"
+
+
+def _doctor(given: argparse.Namespace) -> Iterator[str]:
+    hub = _hub(given)
+    yield f"python       {platform.python_version()} on {platform.system()} {platform.machine()}"
+    for name in ("phaita-loader", "huggingface_hub", "urllib3", "transformers", "torch", "safetensors"):
+        yield f"{name:<16} {_version_of(name)}"
+    yield f"cache        {hub.cache_dir} ({_room(hub.cache_dir)})"
+    yield f"hub          {hub!r}"
+    for endpoint in hub.endpoints:
+        yield f"proxy        {'set' if proxy_for(endpoint) else 'none'} for {endpoint}"
+    if hub.offline:
+        yield "connection   not tried: offline mode is on"
+    else:
+        ask = partial(hub.listing, given.repo_id, given.revision, timeout=_PATIENT)
+        listing, _ = persist("connection", lambda _: ask(), policy=Policy(attempts=1), deadline=Deadline())
+        yield f"connection   fine: {given.repo_id} at {listing.commit}, {len(listing.files)} files"
+
+
+def _failed(message: str, status: int) -> int:
+    print(message, file=sys.stderr)  # noqa: T201 - a command's own error message
+    return status
+
+
+def _version_of(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _room(folder: Path) -> str:
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    writable = "writable" if os.access(there, os.W_OK) else "not writable"
+    return f"{writable}, {shutil.disk_usage(there).free / 1e9:.1f} GB free"
+
+
+def _request(given: argparse.Namespace) -> ModelRequest:
+    allow, ignore = given.include, tuple(given.exclude or ())
+    return ModelRequest(given.repo_id, given.revision, given.kind, allow_patterns=allow, ignore_patterns=ignore)
+
+
+def _hub(given: argparse.Namespace) -> Hub:
+    return Hub(given.endpoint, offline=given.offline or None, cache_dir=given.cache_dir)
+
+
+def _policy(given: argparse.Namespace) -> Policy:
+    return Policy(attempts=given.attempts, timeout=given.timeout, stall=given.stall, deadline=given.deadline)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="phaita-loader",
+        description="Get a model from the Hugging Face Hub onto this machine, whatever the network does.",
+        epilog="The token comes from `hf auth login` or HF_TOKEN; HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and HTTPS_PROXY "
+        "mean what they mean to huggingface_hub.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('phaita-loader')}")
+    commands = parser.add_subparsers(required=True, metavar="fetch | load | verify | doctor")
+    fetching = commands.add_parser("fetch", help="bring a model's files into the cache and print the folder")
+    loading = commands.add_parser("load", help="fetch, verify and build the model; print what it is and the seconds")
+    verifying = commands.add_parser("verify", help="digest every cached file of a model again; no request is made")
+    checking = commands.add_parser("doctor", help="say what is installed, set and reachable")
+    for command, run in ((fetching, _fetch), (loading, _load), (verifying, _verify), (checking, _doctor)):
+        command.set_defaults(run=run)
+        _add_what(command, "openai-community/gpt2" if command is checking else None)
+    for command in (fetching, loading):
+        _add_patience(command)
+    loading.add_argument("--dtype", help="a torch dtype such as bfloat16, or auto")
+    loading.add_argument("--device", help="cpu, cuda, cuda:1, ...")
+    return parser
+
+
+def _add_what(command: argparse.ArgumentParser, default: str | None) -> None:
+    command.add_argument("repo_id", metavar="REPO", nargs="?" if default else None, default=default, help="org/name")
+    command.add_argument("--revision", default="main", help="branch, tag or commit (default: main)")
+    command.add_argument("--kind", default="auto", choices=KINDS, help="what is loaded (default: auto)")
+    command.add_argument("--include", action="append", metavar="GLOB", help="fetch these files instead; repeatable")
+    command.add_argument("--exclude", action="append", metavar="GLOB", help="leave these files out; repeatable")
+    command.add_argument("--cache-dir", help="default: huggingface_hub's cache")
+    command.add_argument("--endpoint", action="append", help="a Hub or mirror, the preferred one first; repeatable")
+    command.add_argument("--offline", action="store_true", help="make no request")
+
+
+def _add_patience(command: argparse.ArgumentParser) -> None:
+    default = Policy()
+    command.add_argument("--attempts", type=int, default=default.attempts, help="tries in all (default: %(default)s)")
+    command.add_argument("--timeout", type=float, default=default.timeout, help="seconds a try (default: %(default)g)")
+    command.add_argument("--stall", type=float, default=default.stall, help="seconds of silence (default: %(default)g)")
+    command.add_argument("--deadline", type=float, help="seconds for everything (default: none)")
+    how = ("auto", "full", "size")
+    command.add_argument("--verify", default="auto", choices=how, help="how far to trust the cache (default: auto)")
