@@ -22,7 +22,7 @@ def pytest_report_header() -> str:
     return "bench device: CPU: no CUDA device was found"
 
 
-def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, object]) -> None:  # noqa: ARG001
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, object]) -> None:
     """Saved runs name the device too."""
     machine_info["device"] = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU: no CUDA device was found"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ ROUNDS = 7
 WARM_UP = 1  # the first load also imports the model's module
 
 
-def from_pretrained(snapshot: Snapshot, offline: Hub) -> Any:  # noqa: ARG001
+def from_pretrained(snapshot: Snapshot, offline: Hub) -> Any:
     """transformers on the cached folder, with its defaults."""
     from transformers import AutoModel
 
@@ -33,9 +33,9 @@ CONTENDERS = (from_pretrained, phaita_loader)
 
 
 @pytest.fixture(params=CONTENDERS, ids=lambda contender: contender.__name__)
-def contender(request: pytest.FixtureRequest) -> Iterator[Callable[[Snapshot, Hub], Any]]:
+def contender(request: pytest.FixtureRequest) -> Callable[[Snapshot, Hub], Any]:
     """One way to build the model."""
-    yield request.param
+    return request.param
 
 
 @pytest.mark.torch
