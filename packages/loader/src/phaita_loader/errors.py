@@ -92,7 +92,8 @@ class LoaderError(Exception):
 
     def __str__(self) -> str:
         subject = f"{self.request.repo_id}@{self.request.revision}: " if self.request else ""
-        tries = f" ({len(self.attempts)} failed attempts in {self.elapsed:.0f} s)" if self.attempts else ""
+        many = "1 attempt" if len(self.attempts) == 1 else f"{len(self.attempts)} attempts"
+        tries = f" ({many} in {self.elapsed:.1f} s)" if self.attempts else ""
         steps = "".join(f"\n  - {line}" for line in self.hint.splitlines())
         return f"{subject}{self.cause}{tries}{steps}"
 

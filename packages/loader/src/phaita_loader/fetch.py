@@ -16,7 +16,16 @@ from phaita_loader._classify import storage_failure
 from phaita_loader._crew import bring
 from phaita_loader._partial import present
 from phaita_loader._weights import shards
-from phaita_loader.errors import Attempt, LoaderError, NotCached, NotFound, StorageError
+from phaita_loader.errors import (
+    Attempt,
+    Corrupt,
+    DeadlineExceeded,
+    LoaderError,
+    NotCached,
+    NotFound,
+    RateLimited,
+    StorageError,
+)
 from phaita_loader.hub import Hub
 from phaita_loader.listing import Listing, RemoteFile
 from phaita_loader.policy import Deadline, Policy
@@ -73,7 +82,7 @@ def fetch(
         try:
             return job.run()
         except LoaderError as error:
-            error.filled(request=asked, elapsed=clock.now() - begin, hint=_steps(asked, hub))
+            error.filled(request=asked, elapsed=clock.now() - begin, hint=_steps(asked, hub, error))
             raise
         except OSError as error:
             raise storage_failure(error, job.cache.folder).filled(request=asked) from error
@@ -219,10 +228,16 @@ def _absent_shards(folder: Path, files: Iterable[RemoteFile]) -> list[str]:
     return sorted(name for name in named if not (folder / name).exists())
 
 
-def _steps(request: ModelRequest, hub: Hub) -> str:
+def _steps(request: ModelRequest, hub: Hub, error: LoaderError) -> str:
     """What a person can do when the error itself knows nothing better."""
+    first = {
+        Corrupt: "something on the way or the disk changes bytes: try another network or another disk",
+        DeadlineExceeded: "give it a longer deadline",
+        NotCached: "fetch it once while online",
+        RateLimited: "run `hf auth login`: accounts have higher limits than anonymous calls",
+    }.get(type(error), "check the connection, and https://status.huggingface.co")
     return (
-        f"check the connection, and https://status.huggingface.co\n"
+        f"{first}\n"
         f"try it by hand: hf download {request.repo_id} --revision {request.revision}\n"
         f"what arrived is kept in {hub.cache_dir}; the same call goes on from there"
     )
