@@ -20,17 +20,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         repos = [replica(name, options.size) for name in options.repo or REPLICAS]
-        with LocalHub(repos, ports=(options.port, 0)) as hub:
-            for repo in repos:
-                sys.stderr.write(f"serving {repo.repo_id} ({repo.size() / 1e6:.1f} MB)\n")
-            sys.stdout.write(f"export HF_ENDPOINT={hub.url}\n")
-            sys.stdout.flush()
-            stop.wait()
+    except (OSError, RuntimeError) as error:
+        return _fail(f"no replicas: {error}")
+    try:
+        _serve(LocalHub(repos, ports=(options.port, 0)), stop)
     except OSError as error:
         return _fail(f"port {options.port} on 127.0.0.1 cannot be used: {error.strerror}")
-    except (RuntimeError, ValueError) as error:
-        return _fail(str(error))
     return 0
+
+
+def _serve(local: LocalHub, stop: threading.Event) -> None:
+    with local as hub:
+        for repo in hub.repos.values():
+            sys.stderr.write(f"serving {repo.repo_id} ({repo.size() / 1e6:.1f} MB)\n")
+        sys.stdout.write(f"export HF_ENDPOINT={hub.url}\n")
+        sys.stdout.flush()
+        stop.wait()
 
 
 def _parser() -> argparse.ArgumentParser:

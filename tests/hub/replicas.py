@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .content import Commit, Repo
@@ -23,6 +23,7 @@ from .recipes import MINILM, MINILM_PACKAGE, RECIPES, SIZES
 
 REPLICAS = tuple(sorted([*RECIPES, MINILM]))
 _FORMAT = 1
+_LIBRARIES = ("torch", "transformers", "tokenizers", "sentencepiece")
 _ROOT = Path(__file__).resolve().parents[2]
 _DATES = {"older": "2023-11-24T10:00:00.000Z", "newer": "2024-08-30T12:00:00.000Z"}
 _TITLES = {"older": "initial commit", "newer": "Update weights and README"}
@@ -47,7 +48,10 @@ def replica(repo_id: str, size: str = "tiny", *, layers: int | None = None) -> R
 def cache_folder() -> Path:
     """Where built replicas are kept; other versions of the libraries build their own."""
     root = Path(os.environ.get("PHAITA_REPLICAS") or _ROOT / ".cache" / "replicas")
-    libraries = "-".join(f"{name}{version(name)}" for name in ("torch", "transformers", "tokenizers", "sentencepiece"))
+    try:
+        libraries = "-".join(f"{name}{version(name)}" for name in _LIBRARIES)
+    except PackageNotFoundError as error:
+        raise RuntimeError(f"replicas are made with {', '.join(_LIBRARIES)}; missing: {error.name}") from error
     return root.absolute() / f"v{_FORMAT}-{libraries}"
 
 

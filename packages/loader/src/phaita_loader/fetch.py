@@ -230,14 +230,14 @@ def _absent_shards(folder: Path, files: Iterable[RemoteFile]) -> list[str]:
 
 def _steps(request: ModelRequest, hub: Hub, error: LoaderError) -> str:
     """What a person can do when the error itself knows nothing better."""
-    first = {
+    first: dict[type[LoaderError], str] = {
         Corrupt: "something on the way or the disk changes bytes: try another network or another disk",
         DeadlineExceeded: "give it a longer deadline",
         NotCached: "fetch it once while online",
         RateLimited: "run `hf auth login`: accounts have higher limits than anonymous calls",
-    }.get(type(error), "check the connection, and https://status.huggingface.co")
+    }
     return (
-        f"{first}\n"
+        f"{first.get(type(error), 'check the connection, and https://status.huggingface.co')}\n"
         f"try it by hand: hf download {request.repo_id} --revision {request.revision}\n"
         f"what arrived is kept in {hub.cache_dir}; the same call goes on from there"
     )
