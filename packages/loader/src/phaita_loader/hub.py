@@ -6,10 +6,8 @@ Subclass `Hub` (or pass an object with the same methods) to serve files from els
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, filter_repo_objects  # type: ignore[attr-defined]  # no __all__
 
+from phaita_loader._body import Body, finish, opened
 from phaita_loader._classify import Origin, network_failure, status_failure
 from phaita_loader._pool import Pool
 from phaita_loader.errors import Corrupt, NotCached, Unreachable
@@ -30,40 +29,8 @@ from phaita_loader.retry import Transient
 
 __all__ = ["Body", "Hub"]
 
-_CHUNK = 1 << 18
 _HOPS = 5
 _MANY = 10_000  # beyond so many files the Hub's short listing is cut off
-
-
-@dataclass(slots=True)
-class Body:
-    """The open answer to one GET: bytes of a file from `start` on.
-
-    `location` is the signed URL that another host gave them at, to be passed on to the next `open_file`.
-    """
-
-    start: int
-    host: str
-    response: urllib3.BaseHTTPResponse = field(repr=False)
-    location: str | None = field(default=None, repr=False)
-
-    def read(self) -> bytes:
-        """The bytes that are there, at least one unless the body ended. Raises Transient when the connection breaks."""
-        try:
-            return self.response.read1(_CHUNK, decode_content=False)
-        except Exception as error:
-            raise network_failure(error, self.host) from error
-
-    def abort(self) -> None:
-        """End a `read` that waits in another thread."""
-        try:
-            self.response.shutdown()
-        except (ValueError, RuntimeError, OSError):  # already over
-            return
-
-    def close(self) -> None:
-        """Give the connection up: what is left of the body is not worth reading."""
-        self.response.close()
 
 
 class Hub:
@@ -142,8 +109,8 @@ class Hub:
             url = location or hf_hub_url(repo_id, file.path, revision=commit, endpoint=endpoint)
             try:
                 response, url, cross = self._follow(url, endpoint, start, cross=location is not None, connect=connect)
-                _allow_silence(response, stall)
-                return Body(_agreed_start(response, file, start), _host(url), response, url if cross else None)
+                found = url if cross else None
+                return opened(response, file, start, host=_host(url), location=found, stall=stall)
             except Transient as error:
                 failure = error
         raise failure or Unreachable("no endpoint was given")
@@ -173,7 +140,7 @@ class Hub:
             target = response.headers.get("Location") if response.status in {301, 302, 303, 307, 308} else None
             if target is None:
                 raise _refused(response, "cdn" if cross else "hub")
-            _finish(response)
+            finish(response)
             url = _checked_hop(url, urljoin(url, target))
             cross = cross or _origin(url) != _origin(endpoint)
         raise Transient(f"{_host(url)} redirects in circles")
@@ -208,37 +175,6 @@ def _listed(api: HfApi, repo_id: str, revision: str, timeout: float) -> Listing:
         tree = api.list_repo_tree(repo_id, recursive=True, revision=commit)
         rows = [(row.path, row.size, row.blob_id, row.lfs) for row in tree if isinstance(row, RepoFile)]
     return Listing(commit, tuple(listed_file(path, size, blob, lfs and lfs.sha256) for path, size, blob, lfs in rows))
-
-
-def _agreed_start(response: urllib3.BaseHTTPResponse, file: RemoteFile, start: int) -> int:
-    """The byte that the body begins at, once its headers agree with the listing. Raises Transient."""
-    if response.status == 206:
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        agrees = span is not None and int(span[1]) == start and span[2] in {"*", str(file.size)}
-    else:
-        start = 0  # a server that ignores ranges sends the file from its first byte
-        agrees = response.headers.get("Content-Length", str(file.size)) == str(file.size)
-    if agrees and response.headers.get("Content-Encoding", "identity") == "identity":
-        return start
-    response.close()
-    what = "an HTML page" if "html" in response.headers.get("Content-Type", "") else "something else"
-    raise Transient(f"the answer is {what} where {file.path} should be")
-
-
-def _allow_silence(response: urllib3.BaseHTTPResponse, seconds: float) -> None:
-    # A server that announces the connection's end takes the socket out of urllib3's reach: it keeps its first limit.
-    sock = getattr(response.connection, "sock", None)
-    if sock is not None:
-        sock.settimeout(seconds)
-
-
-def _finish(response: urllib3.BaseHTTPResponse) -> None:
-    """Read a redirect's few bytes, so that the connection serves again; a long page is not worth it."""
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) <= 4096:
-        response.drain_conn()
-    else:
-        response.close()
 
 
 def _refused(response: urllib3.BaseHTTPResponse, origin: Origin) -> Exception:
