@@ -54,7 +54,7 @@ class Body:
 def opened(
     response: urllib3.BaseHTTPResponse, file: RemoteFile, start: int, *, host: str, location: str | None, stall: float
 ) -> Body:
-    """The body of a 200 or 206, which may be silent for `stall` seconds. Raises Transient where it is something else."""
+    """The body of a 200 or 206, which may be silent for `stall` seconds. Raises Transient for anything else."""
     if response.status == 206:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         agrees = span is not None and int(span[1]) == start and span[2] in {"*", str(file.size)}
