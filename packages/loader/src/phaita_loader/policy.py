@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 
 __all__ = ["Backoff", "Deadline", "Policy"]
@@ -24,15 +25,17 @@ class Backoff:
         _not_negative("first", self.first)
         if self.cap is not None:
             _not_negative("cap", self.cap)
-        if not (math.isfinite(self.factor) and self.factor >= 1.0):
+        if not (_is_number(self.factor) and self.factor >= 1.0):
             raise ValueError(f"factor must be 1 or more, got {self.factor!r}")
-        if not 0.0 <= self.jitter <= 1.0:
+        if not (_is_number(self.jitter) and 0.0 <= self.jitter <= 1.0):
             raise ValueError(f"jitter must lie between 0 and 1, got {self.jitter!r}")
 
     def delay(self, failures: int, random: float = 0.5) -> float:
         """Seconds to wait after that many failures in a row (1 or more); `random` is drawn from [0, 1)."""
-        # A float power overflows after some 1,000 doublings; no wait is meant to be that long.
-        wait = self.first * self.factor ** min(failures - 1, 500)
+        try:
+            wait = self.first * float(self.factor) ** (failures - 1)
+        except OverflowError:  # after some 1,000 doublings; a cap and a first wait of 0 still hold
+            wait = sys.float_info.max if self.first else 0.0
         if self.cap is not None:
             wait = min(wait, self.cap)
         return wait * (1.0 + self.jitter * (2.0 * random - 1.0))
@@ -59,7 +62,7 @@ class Policy:
     backoff: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.attempts, int) and self.attempts >= 1):
+        if not (_is_number(self.attempts) and isinstance(self.attempts, int) and self.attempts >= 1):
             raise ValueError(f"attempts (max_retries) must be a whole number, 1 or more, got {self.attempts!r}")
         for name in ("timeout", "stall", "connect"):
             _positive(name, getattr(self, name))
@@ -91,12 +94,16 @@ class Deadline:
         return self if self.at <= other.at else other
 
 
+def _is_number(value: object) -> bool:
+    # bool is an int to isinstance, and True is no number anyone means.
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _not_negative(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0.0):
+    if not (_is_number(value) and value >= 0.0):
         raise ValueError(f"{name} must be a number of seconds, 0 or more, got {value!r}")
 
 
 def _positive(name: str, value: float) -> None:
-    # bool is an int to isinstance, and True is no number of seconds anyone means.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0.0):
+    if not (_is_number(value) and value > 0.0):
         raise ValueError(f"{name} must be a number of seconds above 0, got {value!r}")

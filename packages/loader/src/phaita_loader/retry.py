@@ -24,6 +24,8 @@ logger = logging.getLogger("phaita_loader")
 CREDIT = 1 << 20
 """Bytes an attempt must add to the partial files so that it does not count."""
 
+_YEAR = 365 * 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:
@@ -88,7 +90,9 @@ def persist(
         failed.append(_recorded(step, failure, len(failed) + 1, now - begin))
         number = _counted(failed)
         wait = _wait(policy, failure, number if failed[-1].counted else 0, clock.random)
-        left = min(policy.timeout - (now - begin), deadline.remaining(now))
+        # Where bytes came, they took the attempt's time, and not the wait that some other file was told.
+        spent = now - begin if failed[-1].counted else 0.0
+        left = min(policy.timeout - spent, deadline.remaining(now))
         end = _end(policy, failure, number, wait, left, deadline.remaining(now))
         told = f"{subject}{_told(failed[-1], number, policy)}"
         if end is not None:
@@ -126,7 +130,8 @@ def _end(
     if left_of_call <= 0.0:
         return DeadlineExceeded(f"the deadline came; last: {failure.cause}")
     if number >= policy.attempts:
-        return failure.final(failure.cause)
+        end = failure.final(failure.cause)
+        return end.filled(retry_after=failure.retry_after) if isinstance(end, RateLimited) else end
     if failure.retry_after is not None and wait > left:
         return RateLimited(f"{failure.cause}, and asks to come back {_when(wait)}", retry_after=wait)
     if wait >= left_of_call:
@@ -142,5 +147,8 @@ def _told(attempt: Attempt, number: int, policy: Policy) -> str:
 
 
 def _when(seconds: float) -> str:
-    at = datetime.now(UTC) + timedelta(seconds=seconds)
-    return f"in {seconds:.0f} s (at {at:%H:%M:%S} UTC)"
+    try:
+        at = f" (at {datetime.now(UTC) + timedelta(seconds=seconds):%H:%M:%S} UTC)"
+    except OverflowError:  # a server may name a time that no calendar holds
+        at = ""
+    return f"in {seconds:.0f} s{at}"

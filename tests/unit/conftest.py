@@ -1,0 +1,43 @@
+"""Nothing here reaches a socket, an environment's token or the user's own cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from hypothesis import settings
+from pytest_socket import disable_socket, enable_socket
+
+from tests.unit.fakes import FakeClock, FakeHub
+
+# A slow machine is no failure, and a kept example database would make one run depend on the last.
+settings.register_profile("unit", deadline=None, database=None, max_examples=60)
+settings.load_profile("unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        for item in items:
+            if item.get_closest_marker("torch") and item.path.is_relative_to(Path(__file__).parent):
+                item.add_marker(pytest.mark.skip(reason="torch and transformers are not installed"))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    disable_socket(allow_unix_socket=True)
+    yield
+    enable_socket()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> FakeHub:
+    return FakeHub(tmp_path / "cache")

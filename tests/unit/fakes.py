@@ -1,0 +1,144 @@
+"""A clock that only moves when told to, and a Hub whose files and faults are values in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import threading
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from phaita_loader.hub import Body, Hub
+from phaita_loader.listing import Listing, RemoteFile, listed_file
+from phaita_loader.policy import Policy
+from phaita_loader.retry import Clock
+
+COMMIT, OTHER_COMMIT = "c" * 40, "d" * 40
+SIGNED = "https://cdn.test/blob?X-Amz-Signature=5ec2e7"
+AT_ONCE = Policy(attempts=1)
+
+
+@dataclass
+class FakeClock:
+    """`sleep` moves the time on and is remembered; every look at the clock may cost `tick` seconds too."""
+
+    at: float = 1000.0
+    tick: float = 0.0
+    chance: float = 0.5
+    slept: list[float] = field(default_factory=list)
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self._now, self._sleep, lambda: self.chance)
+
+    def _now(self) -> float:
+        self.at += self.tick
+        return self.at
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.at += seconds
+
+
+@dataclass(frozen=True)
+class Gives:
+    """One answer to a GET: `count` bytes (None: all that are left), then `error`, or the end of the body."""
+
+    count: int | None = None
+    error: Exception | None = None
+    location: str | None = None
+    ranges: bool = True
+    data: bytes | None = None
+    silent: bool = False
+
+
+class FakeResponse:
+    """As much of urllib3's response as `Body` uses. A silent one blocks after its bytes until it is shut down."""
+
+    def __init__(self, data: bytes, answer: Gives, chunk: int) -> None:
+        self._data, self._answer, self._chunk, self._at = data, answer, chunk, 0
+        self._shut = threading.Event()
+        self.closed = False
+
+    def read1(self, count: int, *, decode_content: bool) -> bytes:
+        assert not decode_content, "urllib3 must not unpack a file that is to be digested"
+        piece = self._data[self._at : self._at + min(count, self._chunk)]
+        self._at += len(piece)
+        if piece:
+            return piece
+        if self._answer.silent:
+            assert self._shut.wait(10), "nobody ended the silent body"
+            raise ConnectionAbortedError("shut down")
+        if self._answer.error is not None:
+            raise self._answer.error
+        return b""
+
+    def shutdown(self) -> None:
+        self._shut.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeHub(Hub):
+    """Serves `repo`; `answers[path]` and `listings` are used up first, an exception among them is raised."""
+
+    def __init__(self, cache_dir: Path, *, offline: bool = False, chunk: int = 1 << 16) -> None:
+        super().__init__("https://hub.test", token=False, offline=offline, cache_dir=cache_dir)
+        self.repo: dict[str, bytes] = {}
+        self.commit = COMMIT
+        self.answers: defaultdict[str, deque[Gives | Exception]] = defaultdict(deque)
+        self.listings: deque[Listing | Exception] = deque()
+        self.asked: list[str] = []
+        self.opened: list[tuple[str, int, str | None]] = []
+        self.sent: defaultdict[str, int] = defaultdict(int)
+        self.bodies: list[Body] = []
+        self._chunk = chunk
+
+    def listing(self, repo_id: str, revision: str, *, timeout: float) -> Listing:
+        self.asked.append(revision)
+        answer = self.listings.popleft() if self.listings else listing_of(self.repo, self.commit)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def open_file(
+        self, repo_id: str, commit: str, file: RemoteFile, start: int, *, location: str | None, **limits: float
+    ) -> Body:
+        self.opened.append((file.path, start, location))
+        answers = self.answers[file.path]
+        answer = answers.popleft() if answers else Gives()
+        if isinstance(answer, Exception):
+            raise answer
+        begin = start if answer.ranges else 0
+        whole = self.repo[file.path] if answer.data is None else answer.data
+        data = whole[begin:] if answer.count is None else whole[begin : begin + answer.count]
+        self.sent[file.path] += len(data)
+        body = Body(begin, "cdn.test", FakeResponse(data, answer, self._chunk), answer.location)  # type: ignore[arg-type]
+        self.bodies.append(body)
+        return body
+
+
+def listing_of(repo: Mapping[str, bytes], commit: str = COMMIT) -> Listing:
+    """As the Hub lists a commit: weights by their sha256, small files by git's blob id."""
+    return Listing(commit, tuple(listed(path, data) for path, data in repo.items()))
+
+
+def listed(path: str, data: bytes) -> RemoteFile:
+    lfs = path.endswith((".safetensors", ".bin"))
+    blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    return listed_file(path, len(data), blob, hashlib.sha256(data).hexdigest() if lfs else None)
+
+
+def safetensors(body: bytes) -> bytes:
+    """A valid file with one tensor of these bytes."""
+    header = json.dumps({"t": {"dtype": "U8", "shape": [len(body)], "data_offsets": [0, len(body)]}}).encode()
+    return struct.pack("<Q", len(header)) + header + body
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    """The same bytes every time, and no two pieces of them alike."""
+    return hashlib.shake_128(seed.to_bytes(4, "little")).digest(size)
