@@ -122,6 +122,7 @@ class BlobTransfer:
         location: str | None = None
         pause = 0.0
         while partial.frontier < self.file.size:
+            self._refuse_if_ended()
             before, reused = self.received, location is not None
             location, drop = self._connection(partial, location)
             gained = self.received - before
@@ -175,7 +176,9 @@ class BlobTransfer:
     def _keep(self, partial: Partial, offset: int, chunk: bytes) -> None:
         with self._mutex:
             self._refuse_if_ended()
-            new = partial.write(offset, chunk)
+            # What is there may have been digested: other bytes in its place would pass for the right ones.
+            known = max(0, partial.frontier - offset)
+            new = partial.write(offset + known, chunk[known:])
             self.received += new
         self._route.listen(Received(self.file.path, new))
         if self._digest is not None:
@@ -196,7 +199,8 @@ class BlobTransfer:
         self._route.listen(Verified(self.file.path))
 
     def _refuse_if_ended(self) -> None:
-        if self.ended:
+        # A TLS socket that is shut down hands out undeciphered bytes: what is read after `abandon` began is not kept.
+        if self.ended or self._stop.is_set():
             raise Transient(f"{self.file.path} was given up")
 
     def _end(self, error: Exception | None) -> None:
