@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import sys
+import threading
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,26 +20,41 @@ class Pool:
 
     def __init__(self) -> None:
         self._managers: dict[str | None, urllib3.PoolManager] = {}
+        self._mutex = threading.Lock()
         self._process = os.getpid()
+
+    def __reduce__(self) -> tuple[type[Pool], tuple[()]]:
+        return Pool, ()  # connections stay in their process
 
     def get(self, url: str, headers: dict[str, str], *, connect: float, first_byte: float) -> urllib3.BaseHTTPResponse:
         """The answer to one GET as it comes: no redirect is followed, nothing is retried, the body is not read.
 
         Raises urllib3's exceptions.
         """
-        timeout = urllib3.Timeout(connect=connect, read=first_byte)
-        return self._manager(url).request(
-            "GET", url, headers=headers, timeout=timeout, redirect=False, retries=False, preload_content=False
-        )
+        timeout, proxy = urllib3.Timeout(connect=connect, read=first_byte), proxy_for(url)
+        manager = self._manager(proxy)
+        try:
+            return manager.request(
+                "GET", url, headers=headers, timeout=timeout, redirect=False, retries=False, preload_content=False
+            )
+        except urllib3.exceptions.HTTPError:
+            self._forget(proxy, manager)
+            raise
 
-    def _manager(self, url: str) -> urllib3.PoolManager:
+    def _manager(self, proxy: str | None) -> urllib3.PoolManager:
         if self._process != os.getpid():
-            # A socket shared with the parent would mix two answers.
-            self._managers, self._process = {}, os.getpid()
-        proxy = proxy_for(url)
-        if proxy not in self._managers:
-            self._managers[proxy] = _made(proxy)
-        return self._managers[proxy]
+            # A socket shared with the parent would mix two answers, and a lock that another thread held stays locked.
+            self._managers, self._mutex, self._process = {}, threading.Lock(), os.getpid()
+        with self._mutex:  # a trust store is slow to read: once will do for all threads
+            if proxy not in self._managers:
+                self._managers[proxy] = _made(proxy)
+            return self._managers[proxy]
+
+    def _forget(self, proxy: str | None, manager: urllib3.PoolManager) -> None:
+        """Idle connections of a network that went away would fail one by one, each after a silence of its own."""
+        with self._mutex:
+            if self._managers.get(proxy) is manager:
+                del self._managers[proxy]
 
 
 def proxy_for(url: str) -> str | None:
