@@ -59,10 +59,14 @@ def _permanent(status: int, code: str) -> ModelDownloadError:
             "there is no such repo, or this token may not see it", hint=f"check the name\nif private: {LOGIN}"
         )
     if status == 407:
-        return AccessDenied("the proxy asks for a user and password", hint="put them into HTTPS_PROXY")
+        return _proxy_denied()
     if status in {401, 403, 451}:
         return AccessDenied(f"the Hub denied access ({status})", hint=LOGIN)
     return ModelDownloadError(f"the Hub did not understand the request ({status})", hint=STATUS)
+
+
+def _proxy_denied() -> AccessDenied:
+    return AccessDenied("the proxy asks for a user and password", hint="put them into HTTPS_PROXY")
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -85,9 +89,18 @@ def network_failure(error: BaseException, host: str) -> Exception:
     causes = _chain(error)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return Unreachable(f"the TLS certificate of {host} is not trusted", hint=TRUST)
+    if any(isinstance(cause, FileNotFoundError | PermissionError) for cause in causes):
+        return Unreachable("the CA file for TLS can't be read", hint="check SSL_CERT_FILE and SSL_CERT_DIR")
+    if any(_is_proxy_denial(cause) for cause in causes):
+        return _proxy_denied()
     if any(isinstance(cause, u3.LocationValueError) for cause in causes):
         return Unreachable(f"{host!r} is no address", hint="check HF_ENDPOINT and the proxy variables")
     return Transient(_told(causes, host))
+
+
+def _is_proxy_denial(cause: BaseException) -> bool:
+    """A proxy that denies a CONNECT: the clients raise its answer as an error, whose text alone has the status."""
+    return re.match(r"(Tunnel connection failed: )?407\b", str(cause)) is not None
 
 
 def _told(causes: list[BaseException], host: str) -> str:

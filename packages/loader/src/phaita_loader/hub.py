@@ -6,6 +6,7 @@ Subclass `Hub` (or pass an object with the same methods) to serve files from els
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from copy import copy
 from datetime import UTC, datetime
@@ -16,14 +17,14 @@ from urllib.parse import urljoin, urlsplit
 
 import urllib3
 from huggingface_hub import HfApi, constants, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, filter_repo_objects  # type: ignore[attr-defined]  # no __all__
 
 from phaita_loader._body import Body, finish, opened
-from phaita_loader._classify import Origin, network_failure, status_failure
+from phaita_loader._classify import LOGIN, Origin, network_failure, status_failure
 from phaita_loader._pool import Pool
-from phaita_loader.errors import Corrupt, NotCached, Unreachable
+from phaita_loader.errors import AccessDenied, Corrupt, NotCached, Unreachable
 from phaita_loader.listing import Listing, RemoteFile, listed_commit, listed_file
 from phaita_loader.retry import Transient
 
@@ -52,7 +53,7 @@ class Hub:
         self.endpoints = tuple(_checked_endpoint(url) for url in given)
         self.cache_dir = Path(constants.HF_HUB_CACHE if cache_dir is None else cache_dir).expanduser()
         self._offline = bool(offline)
-        self._token = token
+        self._token = _checked_token(token)
         self._pool = Pool()
 
     def __repr__(self) -> str:
@@ -190,10 +191,21 @@ def _translated(error: Exception, host: str) -> Exception:
         return NotCached("offline mode is on, so the Hub can't be asked")
     if isinstance(error, HfHubHTTPError):
         return status_failure(error.response.status_code, error.response.headers, "hub", datetime.now(UTC))
+    if isinstance(error, LocalTokenNotFoundError):
+        return AccessDenied("no token was found, and token=True asks for one", hint=LOGIN)
     if isinstance(error, ValueError | TypeError | KeyError | AttributeError):
         # A captive portal answers everything with a page of its own.
         return Transient(f"{host} answered with something that is no listing")
     return network_failure(error, host)
+
+
+def _checked_token(token: str | bool | None) -> str | bool | None:
+    """A token as a header can carry it: one that was read from a file may end with a newline."""
+    if not isinstance(token, str):
+        return token
+    if re.search(r"[^!-~]", token.strip()):
+        raise ValueError("the token holds characters that no token has")
+    return token.strip()
 
 
 def _checked_endpoint(url: str) -> str:
