@@ -1,0 +1,48 @@
+"""Fixtures: an environment without traces of the machine's own, and Hubs that stop with the test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from phaita_loader import Hub
+from tests.hub import LocalHub
+
+LOUD = ("HF_", "HUGGING", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith(LOUD):
+            monkeypatch.delenv(name)
+    # For the processes that tests start; this one has read its own long ago.
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., LocalHub]]:
+    """Start a local Hub with these repos; it ends with the test."""
+    with ExitStack() as stack:
+        yield lambda *repos, **options: stack.enter_context(LocalHub(repos, **options))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """An empty cache folder, not made yet."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def client(cache: Path) -> Callable[..., Hub]:
+    """The loader's Hub for a local one (or a URL), anonymous and with the test's cache unless told otherwise."""
+
+    def made(where: LocalHub | str, **options: object) -> Hub:
+        url = where if isinstance(where, str) else where.url
+        return Hub(url, **{"token": False, "cache_dir": cache, **options})  # type: ignore[arg-type]
+
+    return made

@@ -1,0 +1,149 @@
+"""Fetching over a healthy wire: what is asked for, how often, and what the cache answers by itself."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+import pytest
+
+from phaita_loader import ModelRequest, NotCached, NotFound, StorageError, fetch
+from tests.hub import Answer, Commit, Repo
+from tests.wires.support import (
+    NAME,
+    QUICK,
+    WEIGHTS,
+    RawServer,
+    assert_whole,
+    fetching,
+    forward_to,
+    fresh_process,
+    nobody,
+    repo,
+    safetensors,
+    small_files,
+)
+
+
+def two_commits() -> Repo:
+    """`main` at the second commit, `v1` at the first."""
+    return Repo(
+        NAME,
+        [
+            Commit({**small_files("old"), WEIGHTS: safetensors(1000, 1)}),
+            Commit({**small_files("new"), WEIGHTS: safetensors(1000, 2)}),
+        ],
+        tags={"v1": 0},
+    )
+
+
+def test_a_fetch_is_one_listing_and_one_get_and_its_redirect_for_each_file(serve, client):
+    served = repo()
+    hub = serve(served)
+    snapshot = fetch(NAME, hub=client(hub), policy=QUICK)
+    assert_whole(snapshot, served)
+    assert {file.path for file in snapshot.files} == {"config.json", "tokenizer.json", WEIGHTS}
+    assert {seen.method for seen in hub.seen} == {"GET"}
+    kinds = Counter(
+        seen.path.split("/")[2 if seen.path.startswith("/api") else 3] if seen.origin == "hub" else "cdn"
+        for seen in hub.seen
+    )
+    assert kinds == {"models": 1, "resolve": 3, "resolve-cache": 2, "cdn": 1}
+
+
+def test_nested_and_empty_files_and_names_that_need_quoting_arrive(serve, client):
+    names = ["a/b/c.json", "with space/ü#1?.txt", "empty.txt", "deep/empty.bin"]
+    served = Repo(NAME, [Commit({name: b"" if "empty" in name else name.encode() for name in names})])
+    hub = serve(served)
+    snapshot = fetch(ModelRequest(NAME, allow_patterns=("*",)), hub=client(hub), policy=QUICK)
+    assert sorted(file.path for file in snapshot.files) == sorted(names)
+    assert_whole(snapshot, served)
+    assert not [seen for seen in hub.seen if "empty" in seen.path + seen.query], "an empty file needs no request"
+
+
+def test_connections_are_used_again(serve, client):
+    """Thirty small files over a handful of connections, not sixty."""
+    served = Repo(NAME, [Commit({f"{n}.txt": b"%d" % n for n in range(30)})])
+    hub = serve(served)
+    with RawServer(forward_to(hub)) as front:
+        fetch(ModelRequest(NAME, allow_patterns=("*",)), hub=client(front.url), policy=QUICK)
+        assert len(front.connections) <= 5
+
+
+def test_a_tag_and_a_branch_that_moves_are_followed(serve, client):
+    served = two_commits()
+    hub = serve(served)
+    old, new = served.shas
+    assert fetch(ModelRequest(NAME, revision="v1"), hub=client(hub), policy=QUICK).commit == old
+    assert fetch(NAME, hub=client(hub), policy=QUICK).commit == new
+    hub.move(NAME, "main", old)
+    back = fetch(NAME, hub=client(hub), policy=QUICK)
+    assert back.commit == old
+    assert_whole(back, served)
+
+
+def test_a_cached_commit_needs_no_request_and_a_cached_branch_needs_one(serve, client):
+    hub = serve(repo())
+    commit = fetch(NAME, hub=client(hub), policy=QUICK).commit
+    hub.clear()
+    fetch(ModelRequest(NAME, revision=commit), hub=client(hub), policy=QUICK)
+    assert not hub.seen
+    fetch(NAME, hub=client(hub), policy=QUICK)
+    assert [seen.path for seen in hub.seen] == [f"/api/models/{NAME}/revision/main"]
+
+
+def test_a_cached_branch_outlives_a_dead_hub_with_a_warning(serve, client, caplog):
+    hub = serve(repo())
+    commit = fetch(NAME, hub=client(hub), policy=QUICK).commit
+    with caplog.at_level(logging.WARNING, "phaita_loader"):
+        assert fetch(NAME, hub=client(nobody()), policy=QUICK).commit == commit
+    assert "using the cached commit" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 503}, {"portal": 200}, {"portal": 302}, {"status": 429, "retry_after": 3600}]
+)
+def test_a_cached_branch_outlives_a_hub_that_talks_nonsense(serve, client, fault):
+    hub = serve(repo())
+    commit = fetch(NAME, hub=client(hub), policy=QUICK).commit
+    hub.answer(Answer(on="hub", **fault))
+    assert fetch(NAME, hub=client(hub), policy=QUICK).commit == commit
+
+
+def test_a_cached_branch_does_not_outlive_a_repo_that_is_gone(serve, client):
+    fetch(NAME, hub=client(serve(repo())), policy=QUICK)
+    with pytest.raises(NotFound):
+        fetch(NAME, hub=client(serve()), policy=QUICK)
+
+
+def test_offline_makes_no_request(serve, client):
+    hub = serve(repo())
+    commit = fetch(NAME, hub=client(hub), policy=QUICK).commit
+    hub.clear()
+    assert fetch(NAME, hub=client(hub, offline=True)).commit == commit
+    with pytest.raises(NotCached):
+        fetch("org/other", hub=client(hub, offline=True))
+    assert not hub.seen
+
+
+def test_hf_hub_offline_means_the_same(serve, client, cache):
+    hub = serve(repo())
+    with fresh_process(fetching(hub.url, cache), HF_HUB_OFFLINE="1") as process:
+        assert "NotCached" in process.communicate(timeout=30)[1]
+    assert not hub.seen
+    commit = fetch(NAME, hub=client(hub), policy=QUICK).commit
+    hub.clear()
+    with fresh_process(fetching(hub.url, cache), HF_HUB_OFFLINE="1") as process:
+        assert process.communicate(timeout=30)[0].strip() == commit
+    assert not hub.seen
+
+
+@pytest.mark.parametrize("taken", ["", "models--org--name", "models--org--name/.phaita-loader"])
+def test_a_cache_that_can_not_be_written_is_a_storage_error(serve, client, cache, taken):
+    """A file lies where a folder should be: unlike missing permissions, that stops root too."""
+    blocked = cache / taken
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_text("in the way")
+    with pytest.raises(StorageError) as caught:
+        fetch(NAME, hub=client(serve(repo())), policy=QUICK)
+    assert not caught.value.attempts
