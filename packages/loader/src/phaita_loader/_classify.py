@@ -77,7 +77,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     if value:
         try:
             at = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
     spent = re.search(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", headers.get("RateLimit", ""))

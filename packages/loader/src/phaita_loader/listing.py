@@ -57,4 +57,6 @@ def listed_file(path: Any, size: Any, blob: Any, sha256: Any = None) -> RemoteFi
 
 def _is_safe(path: str) -> bool:
     """Whether a path stays below the snapshot's folder on every system, Windows' drives and streams included."""
-    return not any(part in {"", ".", ".."} for part in path.split("/")) and not re.search(r"[\\:\x00-\x1f]", path)
+    # Half a character (a lone surrogate) can be said in JSON and is no file's name.
+    odd = re.search(r"[\\:\x00-\x1f\ud800-\udfff]", path)
+    return odd is None and not any(part in {"", ".", ".."} for part in path.split("/"))

@@ -24,8 +24,6 @@ logger = logging.getLogger("phaita_loader")
 CREDIT = 1 << 20
 """Bytes an attempt must add to the partial files so that it does not count."""
 
-_YEAR = 365 * 86_400.0
-
 
 @dataclass(frozen=True, slots=True)
 class Clock:
