@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _serve(LocalHub(repos, ports=(options.port, 0)), stop)
     except OSError as error:
-        return _fail(f"port {options.port} on 127.0.0.1 cannot be used: {error.strerror}")
+        return _fail(f"port {options.port} on 127.0.0.1 cannot be used: {os.strerror(error.errno or 0)}")
     return 0
 
 

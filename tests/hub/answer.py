@@ -1,10 +1,11 @@
-"""Answer: one HTTP-level fault, as data. A scenario's table maps on it directly: `Answer(**table)`."""
+"""Answer: one HTTP-level fault, as data. A scenario's table maps on it: `Answer.from_table(table)`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 ORIGINS = ("hub", "cdn", "both")
 KINDS = ("status", "portal", "expired", "ignore_range", "cut", "flip", "pause", "delay")
@@ -56,10 +57,17 @@ class Answer:
 
     def __post_init__(self) -> None:
         _check(self.on in ORIGINS, f"on is one of {', '.join(ORIGINS)}, not {self.on!r}")
-        _check(self.times is None or self.times > 0, f"times is positive or None, not {self.times}")
         self._check_pattern()
         self._check_kind()
+        self._check_types()
         self._check_numbers()
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Answer:
+        """The same as `Answer(**table)`, but an unknown word is a ValueError too."""
+        unknown = sorted(set(table) - {one.name for one in fields(cls)})
+        _check(not unknown, f"an answer has no {', '.join(unknown)}")
+        return cls(**table)
 
     @property
     def kind(self) -> str:
@@ -72,7 +80,8 @@ class Answer:
         return self.kind in ("cut", "flip", "pause")
 
     def _kinds(self) -> list[str]:
-        return [kind for kind in KINDS if getattr(self, kind) not in (None, False)]
+        values = {kind: getattr(self, kind) for kind in KINDS}
+        return [kind for kind, value in values.items() if value is not None and value is not False]
 
     def _check_pattern(self) -> None:
         try:
@@ -89,7 +98,16 @@ class Answer:
         _check(None in (self.retry_after, self.retry_date), "give retry_after or retry_date, not both")
         _check(not (self.expired and self.on == "hub"), "only the CDN has URLs that expire")
 
+    def _check_types(self) -> None:
+        for name in ("times", "skip", "status", "portal", "cut", "flip", "after", "retry_after", "retry_date"):
+            value = getattr(self, name)
+            _check(value is None or type(value) is int, f"{name} is a whole number, not {value!r}")
+        for name in ("pause", "delay"):
+            value = getattr(self, name)
+            _check(value is None or type(value) in (int, float), f"{name} is in seconds, not {value!r}")
+
     def _check_numbers(self) -> None:
+        _check(self.times is None or self.times > 0, f"times is positive or None, not {self.times}")
         _check(self.status is None or 200 <= self.status <= 599, f"status is between 200 and 599, not {self.status}")
         _check(self.portal in (None, 200, 302), f"portal is 200 or 302, not {self.portal}")
         for name in ("skip", "cut", "flip", "pause", "after", "delay", "retry_after"):

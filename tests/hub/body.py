@@ -46,7 +46,7 @@ def parse_range(header: str | None, size: int) -> Span | None:
 
 
 def _checked(span: Span) -> Span:
-    if len(span) <= 0:
+    if span.stop <= span.start:
         raise UnsatisfiableError
     return span
 

@@ -42,6 +42,10 @@ class Blob:
         """The content, for reading in pieces."""
         return io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
+    def read(self) -> bytes:
+        """The whole content."""
+        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+
 
 @dataclass(frozen=True)
 class Commit:

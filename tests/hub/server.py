@@ -102,6 +102,8 @@ class LocalHub:
             runner.stop()
         for sock in self._sockets:
             sock.close()
+        if self.public_cdn_url == self.cdn_url:
+            self.public_cdn_url = ""
         if self._log.failures and error is None:
             raise RuntimeError("the local Hub itself failed:\n" + "\n".join(self._log.failures))
 

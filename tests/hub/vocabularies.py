@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import string
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,16 +97,24 @@ def _gpt2(folder: Path) -> int:
 
 
 def _wordpiece(*, lowercase: bool) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer()
+    text = normalizer.normalize_str(" ".join(sentences()))
+    vocab = _wordpiece_vocab([word for word, _ in splitter.pre_tokenize_str(text)])
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.decoder = decoders.WordPiece(prefix="##")
-    trainer = trainers.WordPieceTrainer(vocab_size=500, special_tokens=_SPECIALS, show_progress=False)
-    tokenizer.train_from_iterator(sentences(), trainer)
     special = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     pair = "[CLS] $A [SEP] $B:1 [SEP]:1"
     tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", pair, special)
     return tokenizer
+
+
+def _wordpiece_vocab(words: list[str]) -> dict[str, int]:
+    """Letters, then words by frequency. The library's trainer breaks ties differently in every run; this does not."""
+    letters = sorted(set("".join(words)) | set(string.ascii_letters + string.digits + string.punctuation))
+    common = sorted(Counter(words).items(), key=lambda pair: (-pair[1], pair[0]))
+    tokens = [*_SPECIALS, *letters, *(f"##{letter}" for letter in letters), *(word for word, _ in common)]
+    return {token: number for number, token in enumerate(dict.fromkeys(tokens))}
 
 
 def _write_vocab_txt(tokenizer: Tokenizer, folder: Path) -> int:

@@ -1,0 +1,217 @@
+"""Each kind of Answer does what it says, and contradictory ones are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import tomllib
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
+
+from tests.hub import Answer, LocalHub
+from tests.hub.conftest import PUBLIC, WEIGHTS, Client
+
+INFO = "/api/models/org/name"
+
+
+def test_a_burst_of_errors_ends(hub: LocalHub, client: Client) -> None:
+    hub.answer(Answer(on="hub", status=503, times=2, body="busy", headers={"X-Why": "test"}))
+    answers = [client.get(hub.url + INFO) for _ in range(3)]
+    assert [answer.status for answer in answers] == [503, 503, 200]
+    assert (answers[0].data, answers[0].headers["X-Why"]) == (b"busy", "test")
+    assert [seen.status for seen in hub.seen] == [503, 503, 200]
+
+
+def test_for_ever_until_cleared(hub: LocalHub, client: Client) -> None:
+    hub.answer(Answer(status=500, times=None))
+    assert {client.get(hub.url + INFO).status for _ in range(5)} == {500}
+    hub.clear()
+    assert client.get(hub.url + INFO).status == 200
+    assert len(hub.seen) == 1
+
+
+def test_retry_after_in_seconds_as_a_date_and_as_rate_limit(hub: LocalHub, client: Client) -> None:
+    hub.answer(Answer(status=429, retry_after=7))
+    hub.answer(Answer(status=429, retry_date=90))
+    hub.answer(Answer(status=429, headers={"RateLimit": '"api";r=0;t=55'}))
+    seconds, date, limit = (client.get(hub.url + INFO).headers for _ in range(3))
+    assert seconds["Retry-After"] == "7"
+    assert 80 < parsedate_to_datetime(date["Retry-After"]).timestamp() - time.time() <= 91
+    assert limit["RateLimit"] == '"api";r=0;t=55'
+
+
+def test_the_real_client_reads_the_rate_limit(hub: LocalHub) -> None:
+    hub.answer(Answer(on="hub", status=429, headers={"RateLimit": '"api";r=0;t=55'}))
+    with pytest.raises(HfHubHTTPError, match="Retry after 55 seconds"):
+        HfApi(endpoint=hub.url, token=False).model_info("org/name")
+
+
+def test_origin_match_method_and_skip_select(hub: LocalHub, client: Client) -> None:
+    hub.answer(Answer(on="cdn", status=500, times=None))
+    hub.answer(Answer(on="hub", match=r"blobs=true", status=501))
+    hub.answer(Answer(method="head", match=r"\.json$|\.json\?", status=502))
+    hub.answer(Answer(match="/tree/", skip=1, status=504))
+    file = f"{hub.url}/org/name/resolve/main/config.json"
+    assert client.get(hub.url + INFO).status == 200
+    assert client.get(client.signed(hub)).status == 500
+    assert client.get(f"{hub.url}{INFO}?blobs=true").status == 501
+    assert [client.get(file).status, client.head(file).status, client.head(file).status] == [307, 502, 307]
+    assert [client.get(f"{hub.url}{INFO}/tree/main").status for _ in range(3)] == [200, 504, 200]
+
+
+def test_a_cut_under_the_full_content_length(hub: LocalHub, client: Client) -> None:
+    signed = client.signed(hub)
+    hub.answer(Answer(on="cdn", match="model.safetensors", cut=1_000_000))
+    with pytest.raises(urllib3.exceptions.ProtocolError) as error:
+        client.get(signed)
+    assert f"1000000 bytes read, {len(WEIGHTS) - 1_000_000} more expected" in str(error.value)
+    assert hub.seen[-1].bytes_sent == 1_000_000
+    assert client.get(signed).data == WEIGHTS
+
+
+def test_a_cut_before_the_first_byte_and_of_ranges(hub: LocalHub, client: Client) -> None:
+    signed = client.signed(hub)
+    hub.answer(Answer(cut=0))
+    with pytest.raises(urllib3.exceptions.ProtocolError):
+        client.get(signed)
+    hub.answer(Answer(cut=100))
+    assert len(client.get(signed, {"Range": "bytes=0-99"}).data) == 100
+    with pytest.raises(urllib3.exceptions.ProtocolError):
+        client.get(signed, {"Range": "bytes=0-100"})
+
+
+def test_one_flipped_byte(hub: LocalHub, client: Client) -> None:
+    signed = client.signed(hub)
+    hub.answer(Answer(on="cdn", flip=2_000_000))
+    assert client.get(signed, {"Range": "bytes=0-1999999"}).data == WEIGHTS[:2_000_000]
+    assert client.get(signed, {"Range": "bytes=1999999-2000001"}).data == bytes(
+        [WEIGHTS[1_999_999], WEIGHTS[2_000_000] ^ 0xFF, WEIGHTS[2_000_001]]
+    )
+    assert client.get(signed).data == WEIGHTS
+    hub.answer(Answer(on="cdn", flip=2_000_000))
+    assert [i for i, (a, b) in enumerate(zip(client.get(signed).data, WEIGHTS, strict=True)) if a != b] == [2_000_000]
+
+
+def test_a_flipped_byte_passes_the_real_client_unseen(hub: LocalHub, tmp_path: Path) -> None:
+    hub.answer(Answer(on="cdn", flip=5))
+    file = hf_hub_download("org/name", "model.safetensors", endpoint=hub.url, cache_dir=tmp_path, token=False)
+    assert Path(file).read_bytes() != WEIGHTS
+    assert Path(file).stat().st_size == len(WEIGHTS)
+
+
+def test_ranges_ignored(hub: LocalHub, client: Client) -> None:
+    signed = client.signed(hub)
+    hub.answer(Answer(on="cdn", ignore_range=True))
+    assert client.get(signed).status == 200
+    whole = client.get(signed, {"Range": "bytes=10-19"})
+    assert (whole.status, len(whole.data), hub.seen[-1].range) == (200, len(WEIGHTS), "bytes=10-19")
+    assert client.get(signed, {"Range": "bytes=10-19"}).status == 206
+
+
+def test_an_expired_url(hub: LocalHub, client: Client) -> None:
+    signed = client.signed(hub)
+    hub.answer(Answer(expired=True))
+    assert client.get(hub.url + INFO).status == 200
+    late = client.get(signed)
+    assert (late.status, b"AccessDenied" in late.data) == (403, True)
+    assert client.get(client.signed(hub)).status == 200
+
+
+@pytest.mark.parametrize("origin", ["url", "cdn_url"])
+def test_a_captive_portal(hub: LocalHub, client: Client, origin: str) -> None:
+    hub.answer(Answer(portal=200))
+    hub.answer(Answer(portal=302))
+    page = client.get(f"{getattr(hub, origin)}/repos/org/name/anything")
+    assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert page.data.startswith(b"<!DOCTYPE html>")
+    moved = client.get(f"{getattr(hub, origin)}/repos/org/name/anything")
+    assert moved.status == 302
+    assert client.get(moved.headers["Location"]).data == page.data
+
+
+def test_a_body_that_pauses(hub: LocalHub, client: Client) -> None:
+    signed = client.signed(hub)
+    hub.answer(Answer(on="cdn", pause=30.0, after=1000))
+    with client.pool.request(
+        "GET", signed, preload_content=False, retries=False, timeout=urllib3.Timeout(connect=5, read=0.2)
+    ) as answer:
+        assert answer.headers["Content-Length"] == str(len(WEIGHTS))
+        assert answer.read(1000) == WEIGHTS[:1000]
+        with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+            answer.read(1)
+
+
+def test_a_short_pause_loses_nothing(hub: LocalHub, client: Client) -> None:
+    hub.answer(Answer(pause=0.01, after=len(WEIGHTS) - 1, match="safetensors"))
+    assert client.get(client.signed(hub)).data == WEIGHTS
+
+
+def test_an_answer_that_comes_late(hub: LocalHub, client: Client) -> None:
+    hub.answer(Answer(delay=30.0))
+    with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+        client.pool.request("GET", hub.url + INFO, retries=False, timeout=0.1)
+    assert hub.seen[0].status == 0
+    hub.answer(Answer(delay=0.01))
+    assert client.get(hub.url + INFO).status == 200
+
+
+def test_body_answers_wait_for_a_file(hub: LocalHub, client: Client) -> None:
+    hub.answer(Answer(cut=1))
+    assert client.get(hub.url + INFO).status == 200
+    assert client.head(f"{hub.url}/api/resolve-cache/models/org/name/{PUBLIC.shas[1]}/config.json").status == 200
+    with pytest.raises(urllib3.exceptions.ProtocolError):
+        client.get(f"{hub.url}/api/resolve-cache/models/org/name/{PUBLIC.shas[1]}/config.json")
+
+
+def test_a_table_of_a_scenario_is_an_answer() -> None:
+    table = tomllib.loads(
+        'on = "cdn"\nstatus = 429\nretry_after = 2\nmatch = "safetensors"\nheaders = { RateLimit = "x" }'
+    )
+    answer = Answer(**table)
+    assert (answer.kind, answer.times, answer.headers) == ("status", 1, {"RateLimit": "x"})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        answer.times = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({}, "exactly one of status, portal, expired, ignore_range, cut, flip, pause, delay; given: none"),
+        ({"status": 503, "cut": 1}, "given: status, cut"),
+        ({"cut": 1, "flip": 1}, "given: cut, flip"),
+        ({"status": 503, "on": "moon"}, "on is one of hub, cdn, both, not 'moon'"),
+        ({"status": 503, "times": 0}, "times is positive"),
+        ({"status": 99}, "status is between 200 and 599"),
+        ({"status": 503, "match": "("}, "match is no regular expression"),
+        ({"status": 503, "skip": -1}, "skip is not negative"),
+        ({"status": 429, "retry_after": 1, "retry_date": 1}, "not both"),
+        ({"cut": 1, "retry_after": 1}, "retry_after only go with status"),
+        ({"portal": 200, "body": "x"}, "body only go with status"),
+        ({"delay": 1.0, "headers": {"A": "b"}}, "headers only go with status"),
+        ({"cut": 1, "after": 1}, "after only goes with pause"),
+        ({"expired": True, "on": "hub"}, "only the CDN"),
+        ({"portal": 404}, "portal is 200 or 302"),
+        ({"cut": -1}, "cut is not negative"),
+        ({"flip": -1}, "flip is not negative"),
+        ({"pause": -0.5}, "pause is not negative"),
+        ({"delay": -1}, "delay is not negative"),
+        ({"status": "503"}, "status is a whole number, not '503'"),
+        ({"cut": 1.5}, "cut is a whole number"),
+        ({"delay": "1"}, "delay is in seconds"),
+    ],
+)
+def test_contradictory_answers_are_refused(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        Answer(**table)
+
+
+def test_unknown_words_are_refused() -> None:
+    with pytest.raises(ValueError, match="colour"):
+        Answer.from_table({"status": 503, "colour": "red"})
+    assert Answer.from_table({"cut": 0}).kind == "cut"
