@@ -139,12 +139,12 @@ def nobody() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def forward_to(hub: LocalHub, frozen: threading.Event | None = None) -> Callable[[socket.socket], None]:
-    """A `talk` that carries bytes to the Hub's own origin; those of a frozen connection get lost on the way."""
+def forward_to(url: str, frozen: threading.Event | None = None) -> Callable[[socket.socket], None]:
+    """A `talk` that carries bytes to this origin and back; those of a frozen connection get lost on the way."""
 
     def talk(connection: socket.socket) -> None:
-        address = hub.url.removeprefix("http://").split(":")
-        pipe(connection, socket.create_connection((address[0], int(address[1]))), frozen)
+        host, _, port = url.removeprefix("http://").partition(":")
+        pipe(connection, socket.create_connection((host, int(port))), frozen)
 
     return talk
 

@@ -79,7 +79,7 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(serve, client):
 
 
 def test_bytes_that_are_there_are_not_written_over(serve, client):
-    """They may have been digested already: other bytes in their place would enter the cache under a digest that fits."""
+    """They may have been digested: other bytes in their place would enter the cache under a digest that fits."""
     served = repo(6 * MIB)
     hub = serve(served)
     hub.answer(Answer(on="cdn", cut=5 * MIB))

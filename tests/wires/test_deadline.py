@@ -1,0 +1,127 @@
+"""A deadline ends everything, also what no socket timeout can: at most a second late, with nothing left running."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+
+import pytest
+
+from phaita_loader import DeadlineExceeded, fetch
+from tests.hub import Answer
+from tests.wires.support import (
+    MIB,
+    NAME,
+    QUICK,
+    RawServer,
+    bodies,
+    drip,
+    forward_to,
+    fresh_process,
+    read_head,
+    repo,
+    wait_until,
+)
+
+DEADLINE = 0.5
+# Patience that outlasts the test wherever the deadline is not kept.
+PATIENT = dataclasses.replace(QUICK, attempts=9, timeout=100, stall=100, connect=100, deadline=DEADLINE)
+
+
+def drip_body(connection):
+    """A body that never falls silent and never ends."""
+    read_head(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+    while True:
+        connection.sendall(b"z")
+        time.sleep(0.05)
+
+
+def accept_and_wait(connection):
+    """The connection stands and no answer comes."""
+    read_head(connection)
+    connection.recv(1)
+
+
+TALKS = {"nobody accepts": None, "no answer": accept_and_wait, "dripped headers": drip, "dripped body": drip_body}
+
+
+def assert_ends_in_time(hub, policy=PATIENT):
+    begin = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        fetch(NAME, hub=hub, policy=policy)
+    assert time.monotonic() - begin < DEADLINE + 1
+
+
+@pytest.mark.parametrize("talk", TALKS)
+def test_the_listing_ends_at_the_deadline(client, talk):
+    with RawServer(TALKS[talk]) as server:
+        assert_ends_in_time(client(server.url))
+
+
+@pytest.mark.parametrize("talk", TALKS)
+def test_a_body_ends_at_the_deadline(serve, client, talk):
+    hub = serve(repo(MIB))
+    with RawServer(TALKS[talk]) as cdn:
+        hub.public_cdn_url = cdn.url
+        assert_ends_in_time(client(hub))
+
+
+def test_a_wait_that_the_deadline_cuts_off_is_not_begun(serve, client):
+    hub = serve(repo(MIB))
+    hub.answer(Answer(status=503, times=None))
+    policy = dataclasses.replace(PATIENT, backoff=dataclasses.replace(QUICK.backoff, first=30))
+    assert_ends_in_time(client(hub), policy)
+
+
+def test_nothing_goes_on_after_the_deadline(serve, client):
+    hub = serve(repo(3 * MIB))
+    hub.answer(Answer(on="cdn", pause=60, after=MIB))
+    assert_ends_in_time(client(hub))
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("phaita-")])
+    assert len(bodies(hub)) == 1
+
+
+def test_a_dripped_answer_does_not_hold_an_attempt_for_good(serve, client):
+    """No deadline: the watch over a connection's opening ends it, and the next attempt has a new one."""
+    served = repo(MIB)
+    hub = serve(served)
+    dripped = threading.Event()
+
+    def once(connection):
+        if dripped.is_set():
+            return forward_to(hub.cdn_url)(connection)
+        dripped.set()
+        return drip(connection)
+
+    with RawServer(once) as cdn:
+        hub.public_cdn_url = cdn.url
+        snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(QUICK, connect=0.2))
+    assert len(snapshot.attempts) == 1
+
+
+def test_connections_of_a_network_that_went_away_cost_one_attempt(serve, client):
+    """Idle ones look alive and swallow every request: after the first, none of the others is tried."""
+    hub = serve(repo(1000), repo(1000, "org/next"))
+    gone = threading.Event()
+    with RawServer(lambda connection: forward_to(hub.url, gone if not gone.is_set() else None)(connection)) as front:
+        ours = client(front.url)
+        fetch(NAME, hub=ours, policy=QUICK)
+        gone.set()
+        snapshot = fetch("org/next", hub=ours, policy=dataclasses.replace(QUICK, connect=0.3))
+    assert len([attempt for attempt in snapshot.attempts if attempt.step == "transfer"]) <= 1
+
+
+@pytest.mark.parametrize("talk", ["no answer", "dripped headers"])
+def test_the_interpreter_does_not_wait_for_what_was_left_behind(talk, cache):
+    code = (
+        "import time\n"
+        "from phaita_loader import *\n"
+        "try: fetch('org/name', hub=Hub({!r}, token=False, cache_dir={!r}), policy=Policy(deadline=0.5))\n"
+        "except DeadlineExceeded: print(time.time(), flush=True)\n"
+    )
+    with RawServer(TALKS[talk]) as server, fresh_process(code.format(server.url, str(cache))) as process:
+        told = float(process.communicate(timeout=60)[0])
+        assert time.time() - told < 2
+        assert process.returncode == 0

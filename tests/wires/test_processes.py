@@ -1,0 +1,136 @@
+"""Several processes and their deaths: kills, Ctrl-C, and two that want the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from phaita_loader import fetch
+from tests.hub import Answer
+from tests.wires.support import (
+    MIB,
+    NAME,
+    QUICK,
+    WEIGHTS,
+    assert_whole,
+    bodies,
+    fetching,
+    fresh_process,
+    repo,
+    sent,
+    wait_until,
+)
+
+SIZE = 12 * MIB
+PAUSE = 9 * MIB
+
+UNMODIFIED = """
+from huggingface_hub import snapshot_download
+print(snapshot_download({name!r}, endpoint={url!r}, cache_dir={cache!r}, token=False))
+"""
+
+
+def downloading(hub_url, cache):
+    return UNMODIFIED.format(name=NAME, url=hub_url, cache=str(cache))
+
+
+def recorded(cache):
+    """Bytes that the partial's record claims."""
+    for record in cache.glob("models--*/.phaita-loader/*/record.json"):
+        return sum(end - start for start, end in json.loads(record.read_text())["spans"])
+    return 0
+
+
+def test_a_killed_download_goes_on_where_its_record_ends(serve, client, cache):
+    served = repo(SIZE)
+    hub = serve(served)
+    hub.answer(Answer(on="cdn", pause=60, after=PAUSE))
+    with fresh_process(fetching(hub.url, cache)) as process:
+        wait_until(lambda: recorded(cache) >= 4 * MIB)
+        process.kill()
+    kept = recorded(cache)
+    hub.clear()
+    assert_whole(fetch(NAME, hub=client(hub), policy=QUICK), served)
+    assert [seen.range for seen in bodies(hub)] == [f"bytes={kept}-"]
+    assert sent(hub) == served.files()[WEIGHTS].size - kept
+    assert not list(cache.glob("models--*/.phaita-loader/*/data")), "the partial became the blob"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child on Windows")
+def test_ctrl_c_ends_at_once_and_keeps_every_byte(serve, client, cache):
+    served = repo(SIZE)
+    hub = serve(served)
+    hub.answer(Answer(on="cdn", pause=60, after=PAUSE))
+    with fresh_process(fetching(hub.url, cache)) as process:
+        wait_until(lambda: recorded(cache) >= 8 * MIB)
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        told = process.communicate(timeout=20)[1]
+        assert time.monotonic() - begin < 3
+    assert "KeyboardInterrupt" in told
+    assert recorded(cache) == PAUSE
+    hub.clear()
+    assert_whole(fetch(NAME, hub=client(hub), policy=QUICK), served)
+    assert sent(hub) == served.files()[WEIGHTS].size - PAUSE
+
+
+def both(serve, cache, first, second):
+    """Start the second process while the first is in the middle of the large file; what the Hub then saw."""
+    served = repo(2 * MIB)
+    hub = serve(served)
+    hub.answer(Answer(on="cdn", pause=1, after=MIB))
+    with fresh_process(first(hub.url, cache)) as one:
+        wait_until(lambda: bodies(hub))
+        with fresh_process(second(hub.url, cache)) as two:
+            for process in (one, two):
+                told = process.communicate(timeout=60)
+                assert process.returncode == 0, told
+    return served, hub
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(fetching, fetching), (fetching, downloading), (downloading, fetching)],
+    ids=["ours twice", "theirs waits for ours", "ours waits for theirs"],
+)
+def test_two_processes_cause_one_download(serve, client, cache, first, second):
+    served, hub = both(serve, cache, first, second)
+    assert len(bodies(hub)) == 1
+    hub.clear()
+    assert_whole(fetch(NAME, hub=client(hub), policy=QUICK), served)
+    assert not bodies(hub)
+    for blob in served.files().values():
+        cached = next(cache.glob(f"models--*/blobs/{blob.digest}"), None)
+        assert cached is None or cached.stat().st_size == blob.size
+
+
+def test_many_processes_on_an_empty_cache_all_get_it(serve, client, cache):
+    served = repo(2 * MIB)
+    hub = serve(served)
+    code = fetching(hub.url, cache)
+    with ExitStack() as stack:
+        processes = [stack.enter_context(fresh_process(code)) for _ in range(3)]
+        assert {process.communicate(timeout=60)[0].strip() for process in processes} == {served.shas[-1]}
+    assert len(bodies(hub)) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_after_a_fetch_makes_its_own_connections(serve, client, cache, tmp_path):
+    """The child must not speak over the sockets that the parent keeps."""
+    hub = serve(repo(MIB), repo(MIB, "org/next", seed=1))
+    code = fetching(hub.url, cache) + (
+        "import os\n"
+        "child = os.fork()\n"
+        "path = fetch('org/next', hub=hub, policy=policy).path\n"
+        "if child: assert os.waitpid(child, 0)[1] == 0\n"
+        "os._exit(0)\n"
+    )
+    with fresh_process(code) as process:
+        told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
