@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -56,18 +57,15 @@ class RepoCache:
 
     def holds(self, file: RemoteFile, verify: Verify) -> bool:
         """Whether the blob is there and right. One that is digested for it and is right gets its stamp."""
-        blob, record = self.blob(file), self.stamp(file)
-        try:
-            if blob.stat().st_size != file.size:
-                return False
-            if verify == "size" or (verify == "auto" and stamped(record, blob)):
-                return True
-            if digest_of(blob, file.algorithm, file.size) != file.digest:
-                return False
-            stamp(record, blob)
-        except OSError:
-            return False
-        return True
+        return _is_right(self.blob(file), self.stamp(file), file, verify)
+
+    def shows(self, commit: str, file: RemoteFile, verify: Verify) -> bool:
+        """Whether the snapshot shows the blob under the file's name: by a link, or by a copy that is right itself."""
+        pointer = self.snapshot(commit) / file.path
+        if _is_same(pointer, self.blob(file)):
+            return True
+        # A copy rots on its own, so it has a stamp of its own.
+        return not pointer.is_symlink() and _is_right(pointer, self.ours / "stamps" / commit / file.path, file, verify)
 
     def snapshot(self, commit: str) -> Path:
         """The folder that shows the commit's files under their names."""
@@ -85,11 +83,11 @@ class RepoCache:
         self.snapshot(commit).mkdir(parents=True, exist_ok=True)
         self.ours.mkdir(exist_ok=True)
 
-    def link(self, commit: str, file: RemoteFile) -> None:
+    def link(self, commit: str, file: RemoteFile, verify: Verify = "auto") -> None:
         """Show the blob under the file's name: a relative symlink, or a copy where links are not to be had."""
-        blob, pointer = self.blob(file), self.snapshot(commit) / file.path
-        if _same_file(pointer, blob):
+        if self.shows(commit, file, verify):
             return
+        blob, pointer = self.blob(file), self.snapshot(commit) / file.path
         pointer.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.ours / f"link-{os.getpid()}-{secrets.token_hex(4)}"
         try:
@@ -123,10 +121,11 @@ class RepoCache:
         """What the snapshot folder shows, by the links' targets: all that is known where no listing was kept."""
         files = []
         for pointer in self.snapshot(commit).rglob("*"):
-            digest = pointer.readlink().name if pointer.is_symlink() else ""
-            if pointer.is_file() and len(digest) in {40, 64}:
-                name = pointer.relative_to(self.snapshot(commit)).as_posix()
-                files.append(listed_file(name, pointer.stat().st_size, digest, digest if len(digest) == 64 else None))
+            if pointer.is_symlink() and pointer.is_file():
+                name, digest = pointer.relative_to(self.snapshot(commit)).as_posix(), pointer.readlink().name
+                with suppress(Corrupt):  # a link to something that is no blob
+                    sha256 = digest if len(digest) == 64 else None
+                    files.append(listed_file(name, pointer.stat().st_size, digest, sha256))
         return Listing(commit, tuple(files))
 
 
@@ -139,12 +138,26 @@ def _read(path: str, row: dict[str, object]) -> RemoteFile:
     return listed_file(path, row["size"], row.get("blob_id"), row.get("lfs_sha256"))
 
 
-def _same_file(pointer: Path, blob: Path) -> bool:
-    """Whether the pointer shows the blob, as a link or as a copy of its size."""
+def _is_same(pointer: Path, blob: Path) -> bool:
     try:
-        return pointer.samefile(blob) or (not pointer.is_symlink() and pointer.stat().st_size == blob.stat().st_size)
+        return pointer.samefile(blob)
     except OSError:
         return False
+
+
+def _is_right(path: Path, record: Path, file: RemoteFile, verify: Verify) -> bool:
+    """Whether the file's bytes lie at the path, as far as `verify` asks; what is digested and right gets its stamp."""
+    try:
+        if path.stat().st_size != file.size:
+            return False
+        if verify == "size" or (verify == "auto" and stamped(record, path)):
+            return True
+        if digest_of(path, file.algorithm, file.size) != file.digest:
+            return False
+        stamp(record, path)
+    except OSError:
+        return False
+    return True
 
 
 def _write(path: Path, text: str, scratch: Path) -> None:

@@ -109,9 +109,11 @@ class Partial:
         """Leave what is there to whoever comes next. Nothing happens after `publish` or `discard`."""
         if self._data.closed:
             return
-        if self.spans and self._unrecorded:
-            self.record()
-        self._data.close()
+        try:
+            if self.spans and self._unrecorded:
+                self.record()
+        finally:  # a full disk takes no record
+            self._data.close()
         if not self.spans:
             self.discard()
         else:

@@ -137,9 +137,9 @@ class _Fetch:
         kept = self.cache.kept(commit)
         listing = kept or self.cache.found(commit)
         files = self._chosen(listing)
-        folder = self.cache.snapshot(commit)
+        folder, shows = self.cache.snapshot(commit), self.cache.shows
         wrong = {file.digest for file in self._wrong(files)}
-        missing = [file.path for file in files if file.digest in wrong or not (folder / file.path).exists()]
+        missing = [file.path for file in files if file.digest in wrong or not shows(commit, file, self.verify)]
         if kept is None:
             missing += _absent_shards(folder, files) if files else ["the weights or the tokenizer"]
         return _Cached(commit, files, tuple(missing), known=kept is not None)
@@ -173,7 +173,7 @@ class _Fetch:
         if missing:
             attempts += self._transfer(listing.commit, missing)
         for file in files:
-            self.cache.link(listing.commit, file)
+            self.cache.link(listing.commit, file, self.verify)
         self.cache.keep(listing)
         if not self.request.pinned:
             self.cache.set_ref(self.request.revision, listing.commit)

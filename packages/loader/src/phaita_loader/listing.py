@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from phaita_loader.errors import Corrupt
 
-__all__ = ["Algorithm", "Listing", "RemoteFile", "listed_commit", "listed_file"]
+__all__ = ["Algorithm", "Listing", "RemoteFile", "is_safe", "listed_commit", "listed_file"]
 
 Algorithm: TypeAlias = Literal["sha256", "git-sha1"]
 
@@ -45,7 +45,7 @@ def listed_file(path: Any, size: Any, blob: Any, sha256: Any = None) -> RemoteFi
 
     Raises Corrupt for a path that could leave its folder, and where size or digest make no sense.
     """
-    if not isinstance(path, str) or not _is_safe(path):
+    if not isinstance(path, str) or not is_safe(path):
         raise Corrupt(f"the Hub lists a path that can't be a file's: {path!r}")
     digest, algorithm = (blob, "git-sha1") if sha256 is None else (sha256, "sha256")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
@@ -55,7 +55,7 @@ def listed_file(path: Any, size: Any, blob: Any, sha256: Any = None) -> RemoteFi
     return RemoteFile(path, size, digest, "git-sha1" if sha256 is None else "sha256")
 
 
-def _is_safe(path: str) -> bool:
+def is_safe(path: str) -> bool:
     """Whether a path stays below the snapshot's folder on every system, Windows' drives and streams included."""
     # Half a character (a lone surrogate) can be said in JSON and is no file's name.
     odd = re.search(r"[\\:\x00-\x1f\ud800-\udfff]", path)

@@ -31,7 +31,7 @@ def verify(snapshot: Snapshot, cache_dir: Path, how: Verify = "auto") -> Verifie
     names = {file.path for file in snapshot.files}
     for file in snapshot.files:
         shown = snapshot.path / file.path
-        if not shown.is_file() or shown.stat().st_size != file.size or not cache.holds(file, how):
+        if not (cache.holds(file, how) and cache.shows(snapshot.commit, file, how)):
             raise Corrupt(f"{file.path} is not the file that the Hub lists", request=snapshot.request, hint=_AGAIN)
         if file.path.endswith(".safetensors"):
             check_safetensors(shown)

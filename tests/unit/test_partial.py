@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import gc
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phaita_loader._partial import FORMAT, Partial, present, spans_with
+from phaita_loader.listing import RemoteFile
+from tests.unit.fakes import listed, noise
+
+DATA = noise(1000)
+FILE = listed("model.safetensors", DATA)
+
+SPAN = st.tuples(st.integers(0, 60), st.integers(1, 20)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+@given(st.lists(SPAN, max_size=12))
+def test_spans_are_a_set_of_bytes(added: list[tuple[int, int]]) -> None:
+    spans: tuple[tuple[int, int], ...] = ()
+    model: set[int] = set()
+    for start, end in added:
+        spans = spans_with(spans, start, end)
+        model |= set(range(start, end))
+    assert {byte for start, end in spans for byte in range(start, end)} == model
+    # Sorted, and apart: two that touch are one.
+    assert all(one[1] < other[0] for one, other in pairwise(spans))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "ours"
+
+
+def left_behind(folder: Path, data: bytes = DATA[:400], *, offset: int = 0) -> Path:
+    """What an orderly stop leaves."""
+    partial = Partial(folder, FILE)
+    partial.write(offset, data)
+    partial.release()
+    return folder / FILE.digest
+
+
+def test_bytes_survive_their_owner(folder: Path) -> None:
+    home = left_behind(folder)
+    assert home.is_dir()
+    assert present(folder, FILE) == 400
+    partial = Partial(folder, FILE)
+    assert (partial.frontier, partial.size) == (400, 400)
+    assert not home.exists(), "a claimed partial must not be found under its common name"
+    partial.write(400, DATA[400:])
+    assert partial.path.read_bytes() == DATA
+    partial.release()
+
+
+def test_write_counts_what_is_new(folder: Path) -> None:
+    partial = Partial(folder, FILE)
+    assert [partial.write(0, DATA[:10]), partial.write(5, DATA[5:20]), partial.write(100, DATA[100:150])] == [
+        10,
+        10,
+        50,
+    ]
+    assert (partial.size, partial.frontier) == (70, 20)
+    # What comes beyond the file's end is none of it.
+    assert [partial.write(990, DATA[990:] + b"more"), partial.write(1000, b"more"), partial.write(0, b"")] == [10, 0, 0]
+    assert partial.path.stat().st_size == 1000
+    partial.release()
+
+
+def test_nothing_is_found_where_nothing_was_left(folder: Path) -> None:
+    assert present(folder, FILE) == 0
+    Partial(folder, FILE).release()
+    assert list(folder.iterdir()) == []
+
+
+def test_publish_makes_the_blob_and_leaves_nothing_else(folder: Path) -> None:
+    partial, blob = Partial(folder, FILE), folder / "blobs" / FILE.digest
+    partial.write(0, DATA)
+    partial.publish(blob)
+    partial.release()
+    assert blob.read_bytes() == DATA
+    assert [path.name for path in folder.iterdir()] == ["blobs"]
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_a_blob_has_the_modes_that_the_umask_asks_for(folder: Path, umask: Callable[[int], int], mask: int) -> None:
+    # A shared cache with the 0600 of a temporary file serves nobody but its maker.
+    umask(mask)
+    partial, blob = Partial(folder, FILE), folder / "blob"
+    partial.write(0, DATA)
+    partial.publish(blob)
+    assert stat.S_IMODE(blob.stat().st_mode) == 0o666 & ~mask
+
+
+def test_publish_replaces_a_link(folder: Path, tmp_path: Path) -> None:
+    target, blob = tmp_path / "target", tmp_path / "blob"
+    target.write_bytes(b"someone else's")
+    blob.symlink_to(target)
+    partial = Partial(folder, FILE)
+    partial.write(0, DATA)
+    partial.publish(blob)
+    assert (blob.read_bytes(), blob.is_symlink(), target.read_bytes()) == (DATA, False, b"someone else's")
+
+
+def test_discard_leaves_nothing(folder: Path) -> None:
+    partial = Partial(folder, FILE)
+    partial.write(0, DATA)
+    partial.discard()
+    partial.release()
+    assert (list(folder.iterdir()), partial.size) == ([], 0)
+
+
+# The killed owner's file object is never closed by anybody.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_kill_costs_what_was_not_recorded(folder: Path) -> None:
+    partial = Partial(folder, FILE)
+    partial.write(0, DATA[:300])
+    partial.record()
+    partial.write(300, DATA[300:350])
+    del partial
+    gc.collect()
+    assert present(folder, FILE) == 300
+    again = Partial(folder, FILE)
+    assert again.frontier == 300
+    again.release()
+    assert [path.name for path in folder.iterdir()] == [FILE.digest]
+
+
+def test_a_record_is_written_now_and_then(folder: Path) -> None:
+    big = RemoteFile("big.bin", 9 << 20, "b" * 64, "sha256")
+    partial = Partial(folder, big)
+    recorded = []
+    for at in range(9):
+        partial.write(at << 20, bytes(1 << 20))
+        recorded.append(present(folder, big) >> 20)
+    assert recorded == [0, 0, 0, 4, 4, 4, 4, 8, 8]
+    partial.discard()
+
+
+def test_of_several_the_fullest_is_taken_and_the_rest_cleared(folder: Path) -> None:
+    for count, name in ((100, "1-a"), (700, "2-b"), (300, "3-c")):
+        left_behind(folder, DATA[:count]).rename(folder / f"{FILE.digest}.{name}")
+    (folder / f"{FILE.digest}.4-empty").mkdir()
+    other = folder / ("e" * 64)
+    other.mkdir()
+    partial = Partial(folder, FILE)
+    assert partial.frontier == 700
+    partial.release()
+    assert sorted(folder.iterdir()) == sorted([folder / FILE.digest, other])
+
+
+def test_two_owners_whose_locks_lie_do_not_share(folder: Path) -> None:
+    left_behind(folder)
+    one = Partial(folder, FILE)
+    other = Partial(folder, FILE)
+    other.write(400, DATA[400:])
+    with pytest.raises(FileNotFoundError):
+        one.record()
+    other.publish(folder / "blob")
+    assert (folder / "blob").read_bytes() == DATA
+    one.discard()
+
+
+def test_a_release_into_a_name_that_is_taken_is_found_all_the_same(folder: Path) -> None:
+    partial = Partial(folder, FILE)
+    partial.write(0, DATA[:500])
+    (folder / FILE.digest).mkdir()
+    (folder / FILE.digest / "data").touch()
+    partial.release()
+    assert present(folder, FILE) == 500
+
+
+def altered(**fields: Any) -> Callable[[Path], None]:
+    def alter(home: Path) -> None:
+        record = home / "record.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | fields))
+
+    return alter
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "no record": lambda home: (home / "record.json").unlink(),
+    "no data": lambda home: (home / "data").unlink(),
+    "half a record": lambda home: os.truncate(home / "record.json", 20),
+    "empty record": lambda home: os.truncate(home / "record.json", 0),
+    "binary record": lambda home: (home / "record.json").write_bytes(b"\xff\xfe"),
+    "a record of another kind": lambda home: (home / "record.json").write_text("[1]"),
+    "another format": altered(format=FORMAT + 1),
+    "another size": altered(size=999),
+    "another file": altered(digest="f" * 64),
+    # It claims bytes that the file does not have: they were lost with the power.
+    "shorter data": lambda home: os.truncate(home / "data", 399),
+    "beyond the end": altered(spans=[[0, 1001]]),
+    "backwards": altered(spans=[[300, 200]]),
+    "negative": altered(spans=[[-5, 200]]),
+    "no ranges": altered(spans="all"),
+    "odd ranges": altered(spans=[[1, 2, 3]]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_record_that_cant_be_trusted_starts_anew(folder: Path, damage: str) -> None:
+    DAMAGES[damage](left_behind(folder))
+    assert present(folder, FILE) == 0
+    partial = Partial(folder, FILE)
+    assert partial.spans == ()
+    partial.write(0, DATA)
+    assert partial.path.read_bytes() == DATA
+    partial.discard()
+
+
+def test_a_partial_that_was_deleted_under_its_owner_leaves_no_open_file(folder: Path) -> None:
+    partial = Partial(folder, FILE)
+    partial.write(0, DATA[:10])
+    for path in (partial.path, partial.path.parent):
+        path.rmdir() if path.is_dir() else path.unlink()
+    with pytest.raises(FileNotFoundError):
+        partial.release()
+    del partial
+    gc.collect()  # an open file would warn here, and warnings are errors
