@@ -131,14 +131,14 @@ def storage_failure(error: OSError, folder: object) -> StorageError:
 def _chain(error: BaseException) -> list[BaseException]:
     """The error and everything that it wraps, however its library chains it."""
     found: list[BaseException] = []
-    todo: list[BaseException | None] = [error]
+    todo: list[object] = [error]
     while todo:
         current = todo.pop()
-        if current is None or any(current is seen for seen in found):
+        # urllib3's `reason` is an exception, that of ssl a word.
+        if not isinstance(current, BaseException) or any(current is seen for seen in found):
             continue
         found.append(current)
-        todo += [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        todo += [arg for arg in current.args if isinstance(arg, BaseException)]
+        todo += [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
     return found
 
 
