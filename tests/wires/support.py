@@ -183,7 +183,7 @@ def pipe(one: socket.socket, other: socket.socket, frozen: threading.Event | Non
 
 
 def _carry(source: socket.socket, target: socket.socket, frozen: threading.Event | None) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # a TLS socket that another thread closed is a ValueError
         while chunk := source.recv(65536):
             if frozen is None or not frozen.is_set():
                 target.sendall(chunk)

@@ -54,6 +54,7 @@ def test_a_killed_download_goes_on_where_its_record_ends(serve, client, cache):
     with fresh_process(fetching(hub.url, cache)) as process:
         wait_until(lambda: recorded(cache) >= 4 * MIB)
         process.kill()
+        process.wait()
     kept = recorded(cache)
     hub.clear()
     assert_whole(fetch(NAME, hub=client(hub), policy=QUICK), served)

@@ -1,0 +1,147 @@
+"""Proxies and certificates: what the environment says is done, and a refusal of either is no reason to wait."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+import trustme
+from huggingface_hub import close_session
+
+from phaita_loader import AccessDenied, Backoff, Policy, Unreachable, fetch
+from tests.wires.proxy import Proxy, running, tls_front
+from tests.wires.support import MIB, NAME, QUICK, assert_whole, bodies, repo
+
+SLEEPY = Policy(attempts=3, timeout=100, connect=5, backoff=Backoff(first=60))
+PASSWORD = "user:p%40ss"
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Set variables that huggingface_hub reads when it makes its client: it must make it anew, and forget it again."""
+
+    def set_all(**values):
+        close_session()
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    yield set_all
+    close_session()
+
+
+@pytest.fixture
+def proxy():
+    with running(Proxy("user:p@ss")) as started:
+        started.url = started.url.replace("p@ss", "p%40ss")
+        yield started
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_hub(serve, authority):
+    """A Hub behind TLS: (its https URL, the LocalHub, the CA's file)."""
+    served = repo(MIB)
+    hub = serve(served)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    with tls_front(hub.url, context) as front, tls_front(hub.cdn_url, context) as cdn:
+        hub.public_cdn_url = cdn.url.replace("http:", "https:")
+        yield front.url.replace("http:", "https:"), hub, served
+
+
+@pytest.fixture
+def ca_file(authority, tmp_path):
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def test_plain_requests_go_through_the_proxy_with_its_password(serve, client, proxy, environment):
+    served = repo(MIB)
+    hub = serve(served)
+    environment(HTTP_PROXY=proxy.url)
+    assert_whole(fetch(NAME, hub=client(hub), policy=QUICK), served)
+    assert len(proxy.asked) == len(hub.seen)
+    assert bodies(hub)
+
+
+def test_tls_goes_through_a_tunnel(client, proxy, environment, tls_hub, ca_file):
+    url, hub, served = tls_hub
+    environment(HTTPS_PROXY=proxy.url, SSL_CERT_FILE=ca_file)
+    assert_whole(fetch(NAME, hub=client(url), policy=QUICK), served)
+    assert {asked.split()[0] for asked in proxy.asked} == {"CONNECT"}
+    assert {asked.split()[1] for asked in proxy.asked} == {
+        url.removeprefix("https://"),
+        hub.public_cdn_url.removeprefix("https://"),
+    }
+
+
+@pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
+def test_no_proxy_goes_around_it(serve, client, proxy, environment, variable):
+    served = repo(MIB)
+    hub = serve(served)
+    environment(HTTP_PROXY=proxy.url, **{variable: "example.org,127.0.0.1"})
+    assert_whole(fetch(NAME, hub=client(hub), policy=QUICK), served)
+    assert not proxy.asked
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_password_is_permanent(client, proxy, environment, scheme):
+    environment(**{f"{scheme.upper()}_PROXY": proxy.url.replace("p%40ss", "wrong")})
+    with pytest.raises(AccessDenied, match="proxy") as caught:
+        fetch(NAME, hub=client(f"{scheme}://hub.invalid"), policy=SLEEPY)
+    assert caught.value.attempts == ()
+    assert len(proxy.asked) == 1
+    assert "wrong" not in str(caught.value)
+
+
+def test_a_dead_proxy_is_worth_another_attempt(serve, client, environment):
+    with running(Proxy()) as gone:
+        pass
+    environment(HTTP_PROXY=gone.url)
+    with pytest.raises(Unreachable) as caught:
+        fetch(NAME, hub=client(serve(repo(MIB))), policy=QUICK)
+    assert len(caught.value.attempts) == QUICK.attempts
+
+
+def test_an_untrusted_certificate_is_permanent(client, environment, tls_hub):
+    environment()
+    with pytest.raises(Unreachable, match="not trusted") as caught:
+        fetch(NAME, hub=client(tls_hub[0]), policy=SLEEPY)
+    assert caught.value.attempts == ()
+    assert "SSL_CERT_FILE" in str(caught.value)
+
+
+def test_an_untrusted_certificate_of_the_cdn_is_permanent(serve, client, environment, tls_hub):
+    environment()
+    plain = serve(repo(MIB))
+    plain.public_cdn_url = tls_hub[1].public_cdn_url
+    with pytest.raises(Unreachable, match="not trusted") as caught:
+        fetch(NAME, hub=client(plain), policy=SLEEPY)
+    assert caught.value.attempts == ()
+
+
+def test_ssl_cert_file_makes_it_trusted(client, environment, tls_hub, ca_file):
+    url, _, served = tls_hub
+    environment(SSL_CERT_FILE=ca_file)
+    assert_whole(fetch(NAME, hub=client(url), policy=QUICK), served)
+
+
+def test_a_missing_ca_file_is_permanent(client, environment, tls_hub, tmp_path):
+    environment(SSL_CERT_FILE=str(tmp_path / "none.pem"))
+    with pytest.raises(Unreachable, match="CA file") as caught:
+        fetch(NAME, hub=client(tls_hub[0]), policy=SLEEPY)
+    assert caught.value.attempts == ()
+
+
+def test_a_tls_hub_does_not_send_its_client_to_a_plain_one(serve, client, environment, tls_hub, ca_file):
+    url, hub, _ = tls_hub
+    environment(SSL_CERT_FILE=ca_file)
+    hub.public_cdn_url = hub.cdn_url
+    with pytest.raises(Unreachable, match="trusted"):
+        fetch(NAME, hub=client(url), policy=QUICK)
+    assert not bodies(hub)
