@@ -58,6 +58,10 @@ class Api:
             raise errors.repo_not_found(signed_in=False)
         return JSONResponse({"type": "user", "id": "0" * 24, "name": "local", "fullname": "Local User", "orgs": []})
 
+    async def agent_harnesses(self, _request: Request) -> Response:
+        """GET /api/agent-harnesses: with an empty HF_HOME, the first thing that huggingface_hub asks for."""
+        return JSONResponse({"standardEnvVars": [], "harnesses": {}})
+
     def _locate(self, request: Request) -> tuple[Repo, Address]:
         at = address.parse_api(address.raw_path(request), self._store.repos)
         if at is None:

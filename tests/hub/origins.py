@@ -94,6 +94,7 @@ def hub_app(store: Store, signer: Signer) -> Starlette:
     api, files = Api(store), Files(store, signer)
     routes = [
         Route(PORTAL_PATH, _portal),
+        Route("/api/agent-harnesses", api.agent_harnesses),
         Route("/api/whoami-v2", api.whoami),
         Route("/api/resolve-cache/models/{rest:path}", files.resolve_cache),
         Route("/api/models/{rest:path}", api.get, methods=["GET"]),
