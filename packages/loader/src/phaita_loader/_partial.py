@@ -92,10 +92,10 @@ class Partial:
 
     def publish(self, blob: Path) -> None:
         """The whole and verified file becomes the blob, atomically and with the modes that the umask asks for."""
+        blob.parent.mkdir(parents=True, exist_ok=True)
         self._data.truncate(self.file.size)
         self._sync()
         self._data.close()
-        blob.parent.mkdir(parents=True, exist_ok=True)
         self.path.replace(blob)
         shutil.rmtree(self._claimed, ignore_errors=True)
 

@@ -81,10 +81,11 @@ class BlobTransfer:
 
     def abandon(self, cause: str) -> None:
         """End it from another thread; what arrived stays for the next attempt."""
+        # Ended first, so that the error is this one and not what the abort looks like from inside.
+        self._end(Transient(cause))
         self._stop.set()
         if self._body is not None:
             self._body.abort()
-        self._end(Transient(cause))
 
     def opening_for(self, now: float) -> float:
         """Seconds for which the current connection has been without an answer."""
@@ -145,6 +146,7 @@ class BlobTransfer:
         offset = body.start
         try:
             while partial.frontier < self.file.size:
+                self._refuse_if_ended()  # `abandon` may have come before there was a body to abort
                 chunk = body.read()
                 if not chunk:
                     return body.location, Transient(f"{body.host} closed the connection early")
