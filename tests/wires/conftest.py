@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,29 @@ def client(cache: Path) -> Callable[..., Hub]:
         return Hub(url, **{"token": False, "cache_dir": cache, **options})  # type: ignore[arg-type]
 
     return made
+
+
+_LISTENERS: list[list[object]] = []
+
+
+def _hear(event: str, arguments: tuple[object, ...]) -> None:
+    if _LISTENERS and event in {"socket.connect", "socket.getaddrinfo"}:
+        for heard in _LISTENERS:
+            heard.append(arguments[-1] if event == "socket.connect" else arguments[0])
+
+
+@pytest.fixture(scope="session")
+def connections() -> Callable[..., object]:
+    """`with connections() as made:` lists every address that this process connects to or looks up meanwhile."""
+    sys.addaudithook(_hear)  # one for the session: an audit hook can't be taken back
+
+    @contextmanager
+    def listening() -> Iterator[list[object]]:
+        heard: list[object] = []
+        _LISTENERS.append(heard)
+        try:
+            yield heard
+        finally:
+            _LISTENERS.remove(heard)
+
+    return listening

@@ -1,0 +1,212 @@
+"""From a request to a model: every kind, on replicas of real architectures."""
+
+from __future__ import annotations
+
+import pytest
+
+from phaita_loader import (
+    InitialisationError,
+    ModelRequest,
+    fetch,
+    load,
+    load_model_and_tokenizer,
+    load_pretrained_model,
+    robust_model_download,
+)
+from tests.wires.support import QUICK, fresh_process
+
+DEBERTA = "microsoft/deberta-v3-base"
+MISTRAL = "mistralai/Mistral-7B-Instruct-v0.2"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def transformers():
+    return pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def serve_replica(serve):
+    """The local Hub with one replica."""
+    replicas = pytest.importorskip("tests.hub.replicas", exc_type=ImportError)
+    return lambda name: serve(replicas.replica(name, size="tiny"))
+
+
+def assert_same_model(torch, one, other):
+    assert type(one) is type(other)
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert ours[name].dtype == tensor.dtype, name
+        assert torch.equal(ours[name], tensor), name
+
+
+KINDS = [
+    (DEBERTA, "auto", "AutoModel"),
+    (DEBERTA, "masked_lm", "AutoModelForMaskedLM"),
+    ("bert-base-uncased", "masked_lm", "AutoModelForMaskedLM"),
+    ("emilyalsentzer/Bio_ClinicalBERT", "masked_lm", "AutoModelForMaskedLM"),
+    ("gpt2", "causal_lm", "AutoModelForCausalLM"),
+    (MISTRAL, "causal_lm", "AutoModelForCausalLM"),
+]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("name", "kind", "auto"), KINDS)
+def test_a_model_is_tensor_for_tensor_that_of_transformers(
+    serve_replica, client, torch, transformers, name, kind, auto
+):
+    hub = client(serve_replica(name))
+    model = robust_model_download(name, kind, hub=hub, policy=QUICK)
+    assert not model.training
+    path = fetch(ModelRequest(name, kind=kind), hub=hub.as_offline()).path
+    assert_same_model(torch, model, getattr(transformers, auto).from_pretrained(path, local_files_only=True))
+
+
+@pytest.mark.torch
+def test_a_sharded_model_comes_with_its_index(serve_replica, client, torch):
+    hub = serve_replica(MISTRAL)
+    loaded = load(ModelRequest(MISTRAL, kind="causal_lm"), hub=client(hub), policy=QUICK)
+    shards = [file.path for file in loaded.snapshot.files if file.path.startswith("model-")]
+    assert len(shards) > 1
+    assert "model.safetensors.index.json" in {file.path for file in loaded.snapshot.files}
+    assert loaded.model.dtype == torch.bfloat16
+    tokens = loaded.tokenizer("chest pain", return_tensors="pt")
+    assert loaded.model(**tokens).logits.isfinite().all()
+
+
+@pytest.mark.torch
+def test_a_classifier_has_the_labels_that_were_asked_for(serve_replica, client):
+    """Its head is not in the repo: transformers draws it at random, so there is nothing to compare."""
+    model = robust_model_download(
+        DEBERTA, "sequence_classification", hub=client(serve_replica(DEBERTA)), policy=QUICK, num_labels=10
+    )
+    assert model.classifier.out_features == 10
+
+
+@pytest.mark.torch
+def test_a_commit_with_pickled_weights_only_loads(serve_replica, client, torch, transformers):
+    hub = client(serve_replica(DEBERTA))
+    loaded = load(ModelRequest(DEBERTA, revision="v1"), hub=hub, policy=QUICK)
+    assert "pytorch_model.bin" in {file.path for file in loaded.snapshot.files}
+    assert_same_model(torch, loaded.model, transformers.AutoModel.from_pretrained(loaded.snapshot.path))
+
+
+@pytest.mark.torch
+def test_tokenizer_and_config_come_without_weights(serve_replica, client, transformers):
+    hub = serve_replica(DEBERTA)
+    tokenizer = robust_model_download(DEBERTA, "tokenizer", hub=client(hub), policy=QUICK)
+    config = robust_model_download(DEBERTA, "config", hub=client(hub), policy=QUICK)
+    assert tokenizer.decode(tokenizer("fever and cough").input_ids, skip_special_tokens=True) == "fever and cough"
+    assert config.model_type == "deberta-v2"
+    assert not [seen for seen in hub.seen if "safetensors" in seen.path + seen.query]
+
+
+@pytest.mark.torch
+def test_model_and_tokenizer_are_of_one_commit(serve_replica, client, torch):
+    model, tokenizer = load_model_and_tokenizer("gpt2", "causal_lm", hub=client(serve_replica("gpt2")), policy=QUICK)
+    assert model(**tokenizer("fever", return_tensors="pt")).logits.shape[-1] >= len(tokenizer)
+
+
+@pytest.mark.torch
+def test_a_class_name_will_do(serve_replica, client, transformers):
+    hub = client(serve_replica("gpt2"))
+    model = load_pretrained_model("gpt2", "AutoModelForCausalLM", hub=hub, policy=QUICK)
+    assert isinstance(model, transformers.GPT2LMHeadModel)
+    with pytest.raises(ValueError, match="AutoModelForCausalLM"):
+        load_pretrained_model("gpt2", "GPT2LMHeadModel", hub=hub)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("dtype", ["bfloat16", "torch"])
+def test_keywords_reach_from_pretrained(serve_replica, client, torch, dtype):
+    wanted = torch.bfloat16 if dtype == "torch" else dtype
+    hub = client(serve_replica("gpt2"))
+    kwargs = {"dtype": wanted, "attn_implementation": "eager", "output_hidden_states": True}
+    model = robust_model_download("gpt2", "causal_lm", hub=hub, policy=QUICK, **kwargs)
+    assert model.dtype == torch.bfloat16
+    assert model.config._attn_implementation == "eager"
+    assert model.config.output_hidden_states
+
+
+@pytest.mark.torch
+def test_keywords_that_nothing_knows_are_an_initialisation_error(serve_replica, client):
+    with pytest.raises(InitialisationError, match="no_such_thing"):
+        robust_model_download("gpt2", "causal_lm", hub=client(serve_replica("gpt2")), policy=QUICK, no_such_thing=1)
+
+
+@pytest.mark.torch
+def test_a_model_of_another_kind_is_an_initialisation_error(serve_replica, client):
+    """A causal model for which transformers has no masked class: the bytes are right, the request is not."""
+    with pytest.raises(InitialisationError):
+        robust_model_download("gpt2", "masked_lm", hub=client(serve_replica("gpt2")), policy=QUICK)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", [DEBERTA, MISTRAL])
+def test_initialisation_makes_no_request(serve_replica, client, connections, name):
+    """Without offline mode, from a cache that is complete: not one connection, to whatever host."""
+    hub = client(serve_replica(name))
+    kind = "causal_lm" if name == MISTRAL else "auto"
+    commit = fetch(ModelRequest(name, kind=kind), hub=hub, policy=QUICK).commit
+    with connections() as made:
+        model, tokenizer = load_model_and_tokenizer(name, kind, hub=hub, revision=commit)
+    assert model is not None
+    assert tokenizer is not None
+    assert made == []
+
+
+@pytest.mark.torch
+def test_transformers_itself_finds_the_cache(serve_replica, client, cache, torch, transformers):
+    name = DEBERTA  # bert's pooler is not in its repo: no two loads of it are the same
+    loaded = load(name, hub=client(serve_replica(name)), policy=QUICK)
+    theirs = transformers.AutoModel.from_pretrained(name, cache_dir=cache, local_files_only=True)
+    assert_same_model(torch, loaded.model, theirs)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(name, cache_dir=cache, local_files_only=True)
+    assert tokenizer("fever").input_ids == loaded.tokenizer("fever").input_ids
+
+
+@pytest.mark.torch
+def test_real_weights_know_what_is_alike(serve_replica, client, torch):
+    loaded = load(MINILM, hub=client(serve_replica(MINILM)), policy=QUICK)
+    sentences = ["The patient is short of breath.", "He has trouble breathing.", "The stock market fell today."]
+    tokens = loaded.tokenizer(sentences, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = loaded.model(**tokens).last_hidden_state  # [sentence, token, feature]
+    mask = tokens.attention_mask.unsqueeze(-1)
+    means = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+    alike, apart = means[0] @ means[1], means[0] @ means[2]
+    assert alike > 0.5 > 0.2 > apart
+
+
+def test_an_unknown_kind_is_a_value_error_before_any_request(serve, client):
+    hub = serve()
+    with pytest.raises(ValueError, match="sequence_classification"):
+        robust_model_download("gpt2", "image_to_text", hub=client(hub))
+    assert not hub.seen
+
+
+def test_a_missing_extra_is_named_before_any_request(serve, cache):
+    hub = serve()
+    code = (
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "class Blocked(PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None):\n"
+        "        return None if name == 'transformers' else PathFinder.find_spec(name, path, target)\n"
+        "sys.meta_path = [Blocked if finder is PathFinder else finder for finder in sys.meta_path]\n"
+        "from phaita_loader import *\n"
+        f"try: robust_model_download('gpt2', hub=Hub({hub.url!r}, token=False, cache_dir={str(cache)!r}))\n"
+        "except InitialisationError as error: print(error)\n"
+    )
+    with fresh_process(code) as process:
+        told = process.communicate(timeout=60)
+    assert "transformers" in told[0], told
+    assert "phaita-loader[models]" in told[0]
+    assert not hub.seen
