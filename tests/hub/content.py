@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import BinaryIO
 
-LFS_SUFFIXES = frozenset({".bin", ".h5", ".model", ".msgpack", ".onnx", ".ot", ".pt", ".safetensors", ".tflite"})
+LFS_SUFFIXES = frozenset({".bin", ".h5", ".model", ".msgpack", ".onnx", ".pt", ".safetensors", ".tflite"})
 LFS_THRESHOLD = 1 << 20
 _CHUNK = 1 << 20
 

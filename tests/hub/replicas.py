@@ -22,7 +22,7 @@ from .jobs import Job
 from .recipes import MINILM, MINILM_PACKAGE, RECIPES, SIZES
 
 REPLICAS = tuple(sorted([*RECIPES, MINILM]))
-_FORMAT = 2
+_FORMAT = 3
 _LIBRARIES = ("torch", "transformers", "tokenizers", "sentencepiece")
 _ROOT = Path(__file__).resolve().parents[2]
 _DATES = {"older": "2023-11-24T10:00:00.000Z", "newer": "2024-08-30T12:00:00.000Z"}

@@ -21,7 +21,7 @@ _WHAT = (
     "wheezing and chest tightness at night",
     "pleuritic pain; oxygen saturation is 88%",
     "productive sputum, fatigue and weight loss",
-    "sudden swelling of the face after an insect sting",
+    "sudden swelling of the face and throat",
 )
 _THEN = ("Suspected pneumonia.", "Known asthma, no allergies.", "Is it COPD?", "Transfer to hospital!", "Stable.")
 _SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
