@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phaita_loader._digest import RunningDigest, digest_of, stamp, stamped
@@ -36,6 +36,7 @@ BIG = noise(5 << 20)
 def test_the_running_digest_follows_the_writer(tmp_path_factory: pytest.TempPathFactory, size: int) -> None:
     data = BIG[:size]
 
+    @settings(max_examples=12)
     @given(st.lists(st.integers(1, size - 1), max_size=6, unique=True).map(sorted))
     def follow(steps: list[int]) -> None:
         path = tmp_path_factory.mktemp("digest") / "file"

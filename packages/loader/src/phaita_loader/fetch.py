@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -123,7 +124,7 @@ class _Fetch:
     def run(self) -> Snapshot:
         commit = self.request.revision if self.request.pinned else self.cache.commit_of(self.request.revision)
         cached = self._cached(commit) if commit else None
-        complete = cached if cached and not cached.missing else None
+        complete = cached if cached and cached.files and not cached.missing else None
         if self.hub.offline and not complete:
             raise self._not_cached(cached)
         if complete and (self.hub.offline or (self.request.pinned and complete.known)):
@@ -141,7 +142,8 @@ class _Fetch:
         wrong = {file.digest for file in self._wrong(files)}
         missing = [file.path for file in files if file.digest in wrong or not shows(commit, file, self.verify)]
         if kept is None:
-            missing += _absent_shards(folder, files) if files else ["the weights or the tokenizer"]
+            right = [file for file in files if file.path not in missing]
+            missing += _absent_shards(folder, right) if files else ["the weights or the tokenizer"]
         return _Cached(commit, files, tuple(missing), known=kept is not None)
 
     def _glance(self, cached: _Cached) -> Listing:
@@ -160,9 +162,13 @@ class _Fetch:
         left = until.remaining(self.clock.now())
         timeout = max(0.001, min(self.policy.connect, left))
         try:
-            return bounded(lambda: self.hub.listing(self.request.repo_id, self.request.revision, timeout=timeout), left)
+            ask = partial(self.hub.listing, self.request.repo_id, self.request.revision, timeout=timeout)
+            listing = bounded(ask, left)
         except TimeoutError as error:
             raise Transient(f"the Hub gave no listing within {left:.0f} s") from error
+        if self.request.pinned and listing.commit != self.request.revision:
+            raise Corrupt(f"the Hub answered for another commit, {listing.commit[:12]}")
+        return listing
 
     def _download(self, listing: Listing, attempts: tuple[Attempt, ...]) -> Snapshot:
         files = self._chosen(listing)
@@ -214,6 +220,8 @@ class _Fetch:
     def _not_cached(self, cached: _Cached | None) -> NotCached:
         if cached is None:
             return NotCached("offline mode is on, and nothing of this revision is in the cache")
+        if not cached.files and cached.known:
+            return NotCached(f"offline mode is on, and the cached commit has no files for kind {self.request.kind!r}")
         names = ", ".join(cached.missing[:5]) + (", ..." if len(cached.missing) > 5 else "")
         return NotCached(f"offline mode is on, and the cache lacks {names}", missing=cached.missing)
 
@@ -223,9 +231,11 @@ _ROOM = "free some space, or set HF_HOME to a disk that has it"
 
 def _absent_shards(folder: Path, files: Iterable[RemoteFile]) -> list[str]:
     """Shards that an index names and the folder lacks."""
-    indices = [folder / file.path for file in files if file.path.endswith(".index.json")]
-    named = {name for index in indices if index.is_file() for name in shards(index)}
-    return sorted(name for name in named if not (folder / name).exists())
+    named: set[Path] = set()
+    for index in (folder / file.path for file in files if file.path.endswith(".index.json")):
+        with suppress(Corrupt):  # another kind of index
+            named |= {index.with_name(name) for name in shards(index)}
+    return sorted(path.relative_to(folder).as_posix() for path in named if not path.exists())
 
 
 def _steps(request: ModelRequest, hub: Hub, error: LoaderError) -> str:

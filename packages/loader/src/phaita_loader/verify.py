@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from phaita_loader._cache import RepoCache, Verify
 from phaita_loader._weights import check_safetensors, shards
@@ -27,17 +27,26 @@ class VerifiedSnapshot:
 
 def verify(snapshot: Snapshot, cache_dir: Path, how: Verify = "auto") -> VerifiedSnapshot:
     """Check a snapshot in the cache below `cache_dir`; digests as far as `how` asks. Raises Corrupt."""
-    cache = RepoCache(cache_dir, snapshot.request.repo_id)
-    names = {file.path for file in snapshot.files}
-    for file in snapshot.files:
-        shown = snapshot.path / file.path
-        if not (cache.holds(file, how) and cache.shows(snapshot.commit, file, how)):
-            raise Corrupt(f"{file.path} is not the file that the Hub lists", request=snapshot.request, hint=_AGAIN)
-        if file.path.endswith(".safetensors"):
-            check_safetensors(shown)
-        if file.path.endswith(".index.json") and (lost := shards(shown) - names):
-            raise Corrupt(f"{file.path} names shards that the repo lacks: {', '.join(sorted(lost))}")
+    try:
+        _check(snapshot, RepoCache(cache_dir, snapshot.request.repo_id), how)
+    except Corrupt as error:
+        error.filled(request=snapshot.request, hint=_AGAIN)
+        raise
     return VerifiedSnapshot(snapshot)
 
 
 _AGAIN = "run `phaita-loader fetch` for the repo once more: it replaces what is wrong"
+
+
+def _check(snapshot: Snapshot, cache: RepoCache, how: Verify) -> None:
+    names = {file.path for file in snapshot.files}
+    for file in snapshot.files:
+        shown = snapshot.path / file.path
+        if not (cache.holds(file, how) and cache.shows(snapshot.commit, file, how)):
+            raise Corrupt(f"{file.path} is not the file that the Hub lists")
+        if file.path.endswith(".safetensors"):
+            check_safetensors(shown)
+        if file.path.endswith(".index.json"):
+            beside = {PurePosixPath(file.path).with_name(name).as_posix() for name in shards(shown)}
+            if lost := beside - names:
+                raise Corrupt(f"{file.path} names shards that the repo lacks: {', '.join(sorted(lost))}")

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from phaita_loader._cache import RepoCache
+from phaita_loader._crew import bring
+from phaita_loader._partial import present
+from phaita_loader.errors import Corrupt, NotFound
+from phaita_loader.policy import Deadline, Policy
+from phaita_loader.retry import Transient
+from phaita_loader.transfer import Route
+from tests.unit.fakes import COMMIT, FakeClock, FakeHub, Gives, listed, noise
+
+CUT = ConnectionResetError("reset")
+REPO = {f"{n}.bin": noise(5_000, n) for n in range(6)}
+NEVER = Deadline()
+
+
+@pytest.fixture
+def route(hub: FakeHub) -> Route:
+    hub.repo = dict(REPO)
+    cache = RepoCache(hub.cache_dir, "org/name")
+    cache.prepare(COMMIT)
+    return Route(hub, cache, COMMIT, Policy(connect=5.0))
+
+
+def run(route: Route, *paths: str, until: Deadline = NEVER, deadline: Deadline = NEVER) -> None:
+    before = set(threading.enumerate())
+    try:
+        bring([listed(path, REPO[path]) for path in paths or REPO], route, until, deadline)
+    finally:
+        for thread in set(threading.enumerate()) - before:
+            thread.join(10)
+            assert not thread.is_alive(), "an attempt that is over leaves no thread behind"
+
+
+def held(route: Route) -> set[str]:
+    return {path for path, data in REPO.items() if route.cache.holds(listed(path, data), "size")}
+
+
+def paced(route: Route, clock: FakeClock, tick: float) -> Route:
+    """The same route on a clock that moves on with each look at it."""
+    clock.tick = tick
+    return replace(route, clock=clock.clock)
+
+
+def test_all_files_arrive(route: Route, hub: FakeHub) -> None:
+    run(route)
+    assert held(route) == set(REPO)
+    assert sorted(path for path, _, _ in hub.opened) == sorted(REPO)
+
+
+def test_nothing_to_do(route: Route, hub: FakeHub) -> None:
+    bring([], route, NEVER, NEVER)
+    assert hub.opened == []
+
+
+def test_what_came_is_counted_over_all_files(route: Route, hub: FakeHub) -> None:
+    hub.answers["0.bin"].extend([Gives(2_000, CUT), Gives(0)])
+    with pytest.raises(Transient) as caught:
+        run(route, "0.bin", "1.bin")
+    assert caught.value.received == 7_000
+    assert held(route) == {"1.bin"}
+
+
+def test_a_failed_file_lets_those_under_way_go_on(route: Route, hub: FakeHub) -> None:
+    hub.answers["0.bin"].append(Transient("refused"))
+    with pytest.raises(Transient, match="refused"):
+        run(route)
+    # Four at a time: three beside the failed one, and none that waited.
+    assert {"1.bin", "2.bin", "3.bin"} <= held(route)
+    assert "0.bin" not in held(route)
+
+
+def test_a_permanent_error_ends_the_others_at_once(route: Route, hub: FakeHub) -> None:
+    hub.answers["0.bin"].append(Gives(100, silent=True))
+    hub.answers["1.bin"].append(NotFound("no such file"))
+    with pytest.raises(NotFound):
+        run(route, "0.bin", "1.bin")
+    file = listed("0.bin", REPO["0.bin"])
+    assert present(route.cache.ours, file) in {0, 100}
+    with FileLock(route.cache.lock(file), timeout=0):
+        pass
+
+
+FAILURES = [
+    # A wrong digest outweighs what progress would excuse, and the longest wait is the one to keep.
+    ([Transient("reset"), Transient("wrong", final=Corrupt, earns=False), Transient("503", retry_after=9)], "wrong"),
+    ([Transient("reset"), Transient("503", retry_after=3.0), Transient("429", retry_after=9.0)], "429"),
+]
+
+
+@pytest.mark.parametrize(("failures", "told"), FAILURES)
+def test_of_several_failures_the_gravest_is_told(
+    route: Route, hub: FakeHub, failures: list[Exception], told: str
+) -> None:
+    everyone = threading.Barrier(len(failures))
+
+    class Together(FakeHub):
+        def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+            everyone.wait(10)
+            return super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+
+    together = Together(hub.cache_dir)
+    together.repo = REPO
+    for number, failure in enumerate(failures):
+        together.answers[f"{number}.bin"].append(failure)
+    with pytest.raises(Transient, match=told):
+        run(Route(together, route.cache, COMMIT, Policy()), *[f"{n}.bin" for n in range(len(failures))])
+
+
+@pytest.mark.parametrize(
+    "ends", [{"until": Deadline(1010.0)}, {"deadline": Deadline(1010.0)}], ids=["until", "deadline"]
+)
+def test_time_ends_what_no_socket_timeout_ends(
+    route: Route, hub: FakeHub, clock: FakeClock, ends: dict[str, Deadline]
+) -> None:
+    hub.answers["0.bin"].append(Gives(100, silent=True))
+    with pytest.raises(Transient, match="not done within 300 s"):
+        run(paced(route, clock, tick=2.5), "0.bin", **ends)
+    assert clock.at < 1030.0
+
+
+def test_an_open_that_hangs_is_given_up_before_the_attempt_is(route: Route, tmp_path: Path, clock: FakeClock) -> None:
+    go_on = threading.Event()
+
+    class Stuck(FakeHub):
+        def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+            assert go_on.wait(10)
+            raise Transient("too late for anybody")
+
+    stuck = paced(replace(route, hub=Stuck(tmp_path)), clock, tick=7.0)
+    with pytest.raises(Transient, match=r"no answer for 0\.bin within 20 s"):
+        bring([listed("0.bin", REPO["0.bin"])], stuck, Deadline(1300.0), NEVER)
+    go_on.set()
+
+
+class ReleasesLate(FakeClock):
+    """Much more than the attempt's time goes by before the other process lets go."""
+
+    lock: FileLock
+
+    def _now(self) -> float:
+        if self.at > 4000.0:
+            self.lock.release()
+            self.tick = 0.0
+        return super()._now()
+
+
+def test_waiting_for_another_process_costs_no_time(route: Route) -> None:
+    clock, file = ReleasesLate(), listed("0.bin", REPO["0.bin"])
+    clock.lock = FileLock(route.cache.lock(file), thread_local=False)
+    route.cache.lock(file).parent.mkdir(parents=True)
+    clock.lock.acquire()
+    run(paced(route, clock, tick=1000.0), "0.bin", until=Deadline(2500.0))
+    assert held(route) == {"0.bin"}
+
+
+def test_the_deadline_holds_while_waiting_for_another_process(route: Route, clock: FakeClock) -> None:
+    file = listed("0.bin", REPO["0.bin"])
+    route.cache.lock(file).parent.mkdir(parents=True)
+    with FileLock(route.cache.lock(file)), pytest.raises(Transient):
+        run(paced(route, clock, tick=30.0), "0.bin", deadline=Deadline(1060.0))

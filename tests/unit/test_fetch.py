@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phaita_loader._cache import RepoCache
+from phaita_loader.errors import (
+    AccessDenied,
+    Corrupt,
+    DeadlineExceeded,
+    ModelDownloadError,
+    NotCached,
+    NotFound,
+    RateLimited,
+    StorageError,
+    Unreachable,
+)
+from phaita_loader.fetch import Snapshot, fetch
+from phaita_loader.listing import Listing
+from phaita_loader.policy import Policy
+from phaita_loader.progress import Done, Event, Plan
+from phaita_loader.request import ModelRequest
+from phaita_loader.retry import Transient
+from tests.unit.fakes import COMMIT, OTHER_COMMIT, FakeClock, FakeHub, Gives, listing_of, noise, safetensors
+
+REPO = {"config.json": b"{}", "vocab.txt": b"a\nb\n", "model.safetensors": safetensors(noise(20_000))}
+SHARDED = {
+    "config.json": b"{}",
+    "model-00001-of-00002.safetensors": safetensors(noise(100, 1)),
+    "model-00002-of-00002.safetensors": safetensors(noise(100, 2)),
+    "model.safetensors.index.json": json.dumps(
+        {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    ).encode(),
+}
+MAIN, PINNED = ModelRequest("org/name"), ModelRequest("org/name", COMMIT)
+RESET = ConnectionResetError("reset")
+
+
+@pytest.fixture
+def hub(hub: FakeHub) -> FakeHub:
+    hub.repo = dict(REPO)
+    return hub
+
+
+@pytest.fixture
+def cache(hub: FakeHub) -> RepoCache:
+    return RepoCache(hub.cache_dir, "org/name")
+
+
+def content(snapshot: Snapshot) -> dict[str, bytes]:
+    return {file.path: (snapshot.path / file.path).read_bytes() for file in snapshot.files}
+
+
+def quiet(hub: FakeHub) -> FakeHub:
+    """The same cache, and nothing asked yet."""
+    fresh = FakeHub(hub.cache_dir)
+    fresh.repo, fresh.commit = dict(hub.repo), hub.commit
+    return fresh
+
+
+def test_a_repo_arrives_in_the_standard_cache(hub: FakeHub, cache: RepoCache) -> None:
+    hub.repo["README.md"] = b"not needed"
+    events: list[Event] = []
+    snapshot = fetch("org/name", hub=hub, listen=events.append)
+    assert content(snapshot) == REPO
+    assert (snapshot.commit, snapshot.path, snapshot.attempts) == (COMMIT, cache.snapshot(COMMIT), ())
+    assert (cache.folder / "refs" / "main").read_text() == COMMIT
+    assert len(list((cache.folder / "blobs").iterdir())) == len(REPO)
+    assert (events[0], events[-1]) == (Plan("org/name", 3, sum(map(len, REPO.values())), 0), Done(COMMIT))
+    assert sorted(path.name for path in cache.ours.iterdir()) == ["listings", "stamps"]
+
+
+def test_small_files_come_first(hub: FakeHub) -> None:
+    sizes = {f"{n}.json": noise(1000 - n) for n in range(12)}
+    hub.repo |= sizes
+    fetch(MAIN, hub=hub)
+    # Four are under way at a time, so the last one begun is among the last four to be heard of.
+    assert "model.safetensors" in [path for path, _, _ in hub.opened[-4:]]
+
+
+@pytest.mark.parametrize("request_", [MAIN, PINNED], ids=["branch", "pinned"])
+def test_what_is_cached_is_not_fetched_again(hub: FakeHub, request_: ModelRequest) -> None:
+    first = fetch(request_, hub=hub)
+    again = quiet(hub)
+    assert fetch(request_, hub=again) == first
+    assert (again.asked, again.opened) == ([] if request_.pinned else ["main"], [])
+
+
+def test_a_tag_of_the_same_commit_costs_one_question(hub: FakeHub, cache: RepoCache) -> None:
+    fetch(MAIN, hub=hub)
+    again = quiet(hub)
+    fetch(ModelRequest("org/name", "v1"), hub=again)
+    assert (again.asked, again.opened, cache.commit_of("v1")) == (["v1"], [], COMMIT)
+
+
+def test_a_branch_that_moved_brings_what_is_new(hub: FakeHub, cache: RepoCache) -> None:
+    fetch(MAIN, hub=hub)
+    moved = quiet(hub)
+    moved.commit, moved.repo["config.json"] = OTHER_COMMIT, b'{"new": 1}'
+    snapshot = fetch(MAIN, hub=moved)
+    assert content(snapshot) == moved.repo
+    assert [path for path, _, _ in moved.opened] == ["config.json"]
+    assert cache.commit_of("main") == OTHER_COMMIT
+    assert (cache.snapshot(COMMIT) / "config.json").read_bytes() == b"{}", "the old commit stays as it was"
+
+
+@pytest.mark.parametrize("answer", [Transient("the Hub answered 503"), Transient("silence")], ids=str)
+def test_a_branch_falls_back_to_what_is_cached(
+    hub: FakeHub, answer: Exception, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = fetch(MAIN, hub=hub)
+    again = quiet(hub)
+    again.listings.append(answer)
+    assert fetch(MAIN, hub=again, clock=clock.clock) == first
+    assert (len(again.asked), clock.slept) == (1, [])
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("phaita_loader", logging.WARNING)
+    assert record.getMessage() == f"org/name: {answer}; using the cached commit {COMMIT[:12]}"
+
+
+@pytest.mark.parametrize("error", [AccessDenied("gated"), NotFound("gone")], ids=repr)
+@pytest.mark.parametrize("cached", [True, False])
+def test_the_hubs_answer_is_no_reason_to_fall_back(
+    hub: FakeHub, clock: FakeClock, error: ModelDownloadError, cached: bool
+) -> None:
+    if cached:
+        fetch(MAIN, hub=hub)
+    again = quiet(hub)
+    again.listings.append(error)
+    with pytest.raises(type(error)) as caught:
+        fetch(MAIN, hub=again, clock=clock.clock)
+    assert (caught.value.request, clock.slept, len(again.asked)) == (MAIN, [], 1)
+    assert "org/name" in str(caught.value)
+
+
+def test_the_listing_is_retried(hub: FakeHub, clock: FakeClock) -> None:
+    hub.listings.extend([Transient("503"), Transient("503")])
+    snapshot = fetch(MAIN, hub=hub, clock=clock.clock)
+    assert clock.slept == [10.0, 20.0]
+    assert [(attempt.step, attempt.cause) for attempt in snapshot.attempts] == [("listing", "503")] * 2
+
+
+def test_listing_and_transfer_count_apart(hub: FakeHub, clock: FakeClock) -> None:
+    hub.listings.extend([Transient("503"), Transient("503")])
+    hub.answers["config.json"].extend([Transient("refused"), Transient("refused")])
+    snapshot = fetch(MAIN, hub=hub, clock=clock.clock)
+    assert clock.slept == [10.0, 20.0, 10.0, 20.0]
+    assert [attempt.step for attempt in snapshot.attempts] == ["listing"] * 2 + ["transfer"] * 2
+
+
+def test_a_fetch_that_failed_is_gone_on_with(hub: FakeHub, clock: FakeClock, cache: RepoCache) -> None:
+    hub.answers["model.safetensors"].extend([Gives(15_000, RESET), Transient("refused")])
+    with pytest.raises(Unreachable, match="refused") as caught:
+        fetch(MAIN, hub=hub, policy=Policy(attempts=1), clock=clock.clock)
+    assert "hf download org/name --revision main" in str(caught.value)
+    assert not (cache.folder / "refs").exists(), "a ref speaks of a complete snapshot"
+    again = quiet(hub)
+    events: list[Event] = []
+    assert content(fetch(MAIN, hub=again, listen=events.append)) == REPO
+    assert again.opened == [("model.safetensors", 15_000, None)]
+    assert isinstance(events[0], Plan)
+    assert events[0].present == 15_000
+
+
+def test_bytes_that_are_wrong_every_time(hub: FakeHub, clock: FakeClock, cache: RepoCache) -> None:
+    wrong = Gives(data=bytes(len(REPO["model.safetensors"])))
+    hub.answers["model.safetensors"].extend([wrong] * 3)
+    with pytest.raises(Corrupt, match=r"model\.safetensors arrived with a wrong sha256") as caught:
+        fetch(MAIN, hub=hub, clock=clock.clock)
+    assert clock.slept == [10.0, 20.0]
+    assert len(caught.value.attempts) == 3
+    digests = {path.name for path in (cache.folder / "blobs").iterdir()}
+    assert next(f.digest for f in listing_of(REPO).files if f.path == "model.safetensors") not in digests
+
+
+@pytest.mark.parametrize(
+    ("failure", "numbers", "error"),
+    [
+        (Transient("429", final=RateLimited, retry_after=400.0), {}, RateLimited),
+        (Transient("429", final=RateLimited, retry_after=60.0), {"deadline": 30.0}, RateLimited),
+        (Transient("503"), {"deadline": 5.0}, DeadlineExceeded),
+    ],
+)
+def test_patience_ends(
+    hub: FakeHub, clock: FakeClock, failure: Exception, numbers: dict[str, float], error: type[Exception]
+) -> None:
+    hub.answers["config.json"].append(failure)
+    with pytest.raises(error):
+        fetch(MAIN, hub=hub, policy=Policy(**numbers), clock=clock.clock)
+    assert clock.slept == []
+
+
+def test_a_blob_that_is_wrong_is_fetched_again(hub: FakeHub, cache: RepoCache) -> None:
+    fetch(MAIN, hub=hub)
+    for file in listing_of(REPO).files:
+        if file.path == "vocab.txt":
+            cache.blob(file).write_bytes(b"rot!")
+    again = quiet(hub)
+    assert content(fetch(MAIN, hub=again)) == REPO
+    assert [path for path, _, _ in again.opened] == ["vocab.txt"]
+
+
+def test_a_pointer_that_is_gone_is_made_again_without_bytes(hub: FakeHub, cache: RepoCache) -> None:
+    fetch(PINNED, hub=hub)
+    (cache.snapshot(COMMIT) / "vocab.txt").unlink()
+    again = quiet(hub)
+    assert content(fetch(PINNED, hub=again)) == REPO
+    assert again.opened == []
+
+
+def test_the_globs_of_a_request(hub: FakeHub) -> None:
+    hub.repo["onnx/model.onnx"] = b"onnx"
+    request = ModelRequest("org/name", allow_patterns=("*.onnx", "*.json"), ignore_patterns=("conf*",))
+    assert content(fetch(request, hub=hub)) == {"onnx/model.onnx": b"onnx"}
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_cached_repo_without_such_a_model_is_no_empty_snapshot(hub: FakeHub, offline: bool) -> None:
+    del hub.repo["vocab.txt"]
+    fetch(PINNED, hub=hub)
+    with pytest.raises(NotCached if offline else NotFound, match="kind 'tokenizer'"):
+        fetch(replace(PINNED, kind="tokenizer"), hub=quiet(hub).as_offline() if offline else quiet(hub))
+
+
+def test_another_commit_than_the_pinned_one_is_not_taken_for_it(hub: FakeHub) -> None:
+    # Some mirrors answer for their newest commit whatever was asked.
+    hub.commit = OTHER_COMMIT
+    with pytest.raises(Corrupt, match="another commit"):
+        fetch(PINNED, hub=hub)
+    assert hub.opened == []
+
+
+def test_a_disk_that_is_too_small_is_told_before_a_byte_is_fetched(hub: FakeHub, clock: FakeClock) -> None:
+    huge = replace(listing_of(REPO).files[2], size=1 << 60)
+    hub.listings.append(Listing(COMMIT, (*listing_of(REPO).files[:2], huge)))
+    with pytest.raises(StorageError, match="too little space"):
+        fetch(MAIN, hub=hub, clock=clock.clock)
+    assert (hub.opened, clock.slept) == ([], [])
+
+
+def test_a_cache_folder_that_cant_be(hub: FakeHub, tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "file").touch()
+    hub.cache_dir = tmp_path / "file"
+    with pytest.raises(StorageError, match="can't write in"):
+        fetch(MAIN, hub=hub, clock=clock.clock)
+    assert clock.slept == []
+
+
+def test_an_unknown_way_to_verify(hub: FakeHub) -> None:
+    with pytest.raises(ValueError, match="auto, full, size"):
+        fetch(MAIN, hub=hub, verify="fully")  # type: ignore[arg-type]
