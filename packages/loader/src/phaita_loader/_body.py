@@ -55,15 +55,18 @@ def opened(
     response: urllib3.BaseHTTPResponse, file: RemoteFile, start: int, *, host: str, location: str | None, stall: float
 ) -> Body:
     """The body of a 200 or 206, which may be silent for `stall` seconds. Raises Transient for anything else."""
+    html = "html" in response.headers.get("Content-Type", "")
     if response.status == 206:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         agrees = span is not None and int(span[1]) == start and span[2] in {"*", str(file.size)}
     else:
         start = 0  # a server that ignores ranges sends the file from its first byte
-        agrees = response.headers.get("Content-Length", str(file.size)) == str(file.size)
+        # A captive portal's page need not say how long it is, and would cost all that came before it.
+        unsaid = "none" if html and not file.path.endswith(".html") else str(file.size)
+        agrees = response.headers.get("Content-Length", unsaid) == str(file.size)
     if not agrees or response.headers.get("Content-Encoding", "identity") != "identity":
         response.close()
-        what = "an HTML page" if "html" in response.headers.get("Content-Type", "") else "something else"
+        what = "an HTML page" if html else "something else"
         raise Transient(f"{host} sent {what} where {file.path} should be")
     # A server that announces the connection's end takes the socket out of urllib3's reach: it keeps its first limit.
     sock = getattr(response.connection, "sock", None)

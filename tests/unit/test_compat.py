@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+
+from phaita_loader.compat import load_model_and_tokenizer, load_pretrained_model, robust_model_download
+from phaita_loader.errors import InitialisationError, ModelDownloadError, NotCached
+from phaita_loader.hub import Hub
+from phaita_loader.request import KINDS
+from tests.unit.fakes import AT_ONCE, FakeHub, safetensors
+
+PHAITAS = ["model_name", "model_type", "max_retries", "timeout", "allow_offline", "token"]
+
+
+@pytest.mark.parametrize("function", [robust_model_download, load_model_and_tokenizer])
+def test_phaitas_parameters_stand_in_phaitas_order(function: object) -> None:
+    parameters = inspect.signature(function).parameters  # type: ignore[arg-type]
+    positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    assert positional == PHAITAS
+    assert [parameters[name].default for name in PHAITAS[1:]] == ["auto", 3, 300, False, None]
+
+
+BAD = [
+    ({"model_name": ""}, "repo_id"),
+    ({"model_name": "../x"}, "repo_id"),
+    ({"max_retries": 0}, "max_retries"),
+    ({"max_retries": -1}, "max_retries"),
+    ({"timeout": -5}, "timeout"),
+    ({"timeout": True}, "timeout"),
+    ({"deadline": 0}, "deadline"),
+    ({"revision": "../.."}, "revision"),
+]
+
+
+@pytest.mark.parametrize(("numbers", "told"), BAD, ids=lambda value: str(value))
+@pytest.mark.parametrize("function", [robust_model_download, load_model_and_tokenizer])
+def test_bad_parameters(function: object, numbers: dict[str, object], told: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=told):
+        function(**{"model_name": "gpt2", "cache_dir": tmp_path} | numbers)  # type: ignore[operator]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("function", [robust_model_download, load_model_and_tokenizer])
+def test_an_unknown_type_lists_the_valid_ones(function: object, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="model_type") as caught:
+        function("gpt2", "causal", cache_dir=tmp_path)  # type: ignore[operator]
+    assert all(kind in str(caught.value) for kind in KINDS)
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "config"])
+def test_a_pair_needs_a_model(kind: str) -> None:
+    with pytest.raises(ValueError, match="must be that of a model"):
+        load_model_and_tokenizer("gpt2", kind)
+
+
+def test_an_unknown_class_lists_the_valid_ones() -> None:
+    with pytest.raises(ValueError, match="AutoModelForCausalLM"):
+        load_pretrained_model("gpt2", "GPT2Model")
+
+
+@pytest.mark.parametrize("given", [{"token": "hf_x"}, {"cache_dir": "/x"}], ids=str)
+def test_a_hub_has_its_own_token_and_cache(hub: FakeHub, given: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="give the token and the cache folder to the Hub"):
+        robust_model_download("gpt2", hub=hub, **given)
+
+
+@pytest.mark.parametrize("name", ["torch", "transformers"])
+def test_what_is_not_installed_is_said_before_a_byte_is_fetched(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InitialisationError, match=name) as caught:
+        robust_model_download("gpt2", hub=hub)
+    assert "phaita-loader[models]" in caught.value.hint
+    assert (hub.asked, hub.opened) == ([], [])
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("hub_is_given", [True, False])
+def test_allow_offline_makes_no_request(hub: FakeHub, tmp_path: Path, hub_is_given: bool) -> None:
+    given = {"hub": hub} if hub_is_given else {"cache_dir": tmp_path}
+    with pytest.raises(NotCached):
+        robust_model_download("gpt2", "config", allow_offline=True, **given)  # type: ignore[arg-type]
+    assert hub.asked == []
+
+
+@pytest.mark.torch
+def test_the_names_of_the_errors_are_phaitas(hub: FakeHub) -> None:
+    hub.listings.append(ModelDownloadError("no"))
+    with pytest.raises(ModelDownloadError):
+        robust_model_download("gpt2", "tokenizer", hub=hub, policy=AT_ONCE)
+
+
+@pytest.mark.torch
+def test_a_config_is_fetched_and_built(hub: FakeHub) -> None:
+    hub.repo = {"config.json": b'{"model_type": "bert", "hidden_size": 36, "num_attention_heads": 3}'}
+    assert robust_model_download("gpt2", "config", hub=hub).hidden_size == 36
+    assert load_pretrained_model("gpt2", "AutoConfig", hub=hub).hidden_size == 36
+
+
+@pytest.mark.torch
+def test_bytes_that_make_no_model_are_no_download_error(hub: FakeHub) -> None:
+    hub.repo = {"config.json": b'{"model_type": "no such type"}', "model.safetensors": safetensors(b"1")}
+    with pytest.raises(InitialisationError, match="AutoModel can't be built") as caught:
+        robust_model_download("gpt2", hub=hub)
+    assert not isinstance(caught.value, ModelDownloadError)
+    assert caught.value.request is not None
+
+
+def test_a_hub_shows_no_token() -> None:
+    assert "hf_secret" not in repr(Hub("https://hub.test", token="hf_secret"))

@@ -1,0 +1,126 @@
+"""What users and type checkers rely on, and the direction in which the modules depend on each other."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import phaita_loader
+
+FOLDER = Path(phaita_loader.__file__).parent
+MODULES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.py"))}
+
+# Each may import those before it, and what those use; private modules and leaves take their place by that.
+DIRECTION = ["policy", "retry", "hub", "transfer", "fetch", "verify", "initialise", "load", "compat", "cli"]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Full names of the modules that are imported at run time, wherever in the file."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from imports(node)
+
+
+def siblings(module: str) -> set[str]:
+    names = (name.split(".") for name in imports(MODULES[module]))
+    return {name[1] for name in names if name[0] == "phaita_loader" and name[1] in MODULES}
+
+
+def reached(module: str) -> set[str]:
+    found: set[str] = set()
+    todo = {module}
+    while todo:
+        found |= todo
+        todo = {name for one in todo for name in siblings(one)} - found
+    return found
+
+
+@pytest.mark.parametrize("module", DIRECTION)
+def test_imports_go_one_way_only(module: str) -> None:
+    later = DIRECTION[DIRECTION.index(module) + 1 :]
+    assert not reached(module) & set(later)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_imports_itself_in_the_end(module: str) -> None:
+    assert all(module not in reached(other) for other in siblings(module))
+
+
+def test_one_module_speaks_to_huggingface_hub() -> None:
+    users = {name for name, tree in MODULES.items() if any(i.split(".")[0] == "huggingface_hub" for i in imports(tree))}
+    assert users == {"hub"}
+
+
+def test_one_place_sleeps() -> None:
+    users = {name for name, tree in MODULES.items() if "time.sleep" in ast.unparse(tree)}
+    assert users == {"retry"}
+
+
+def test_all_is_sorted_and_there() -> None:
+    names = phaita_loader.__all__
+    assert list(names) == sorted(names)
+    assert all(hasattr(phaita_loader, name) for name in names)
+    public = {name for name, value in vars(phaita_loader).items() if not name.startswith("_")}
+    assert public - set(names) - set(MODULES) == set()
+
+
+PROMISED = {
+    "Backoff",
+    "Hub",
+    "ModelDownloadError",
+    "ModelRequest",
+    "Policy",
+    "fetch",
+    "load",
+    "load_model_and_tokenizer",
+    "load_pretrained_model",
+    "robust_model_download",
+}
+
+
+def test_the_promised_names_are_there() -> None:
+    assert set(phaita_loader.__all__) >= PROMISED
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in {"__init__", "__main__"}])
+def test_every_module_says_what_is_public(module: str) -> None:
+    stated = __import__(f"phaita_loader.{module}", fromlist=["__all__"])
+    assert all(hasattr(stated, name) for name in stated.__all__)
+
+
+def undocumented(tree: ast.Module, public: set[str]) -> Iterator[str]:
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name not in public:
+            continue
+        members = node.body if isinstance(node, ast.ClassDef) else []
+        methods = [m for m in members if isinstance(m, ast.FunctionDef) and not m.name.startswith("_")]
+        yield from (one.name for one in [node, *methods] if not ast.get_docstring(one))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings(module: str) -> None:
+    stated = __import__(f"phaita_loader.{module}", fromlist=["__all__"])
+    assert ast.get_docstring(MODULES[module])
+    assert list(undocumented(MODULES[module], set(stated.__all__))) == []
+
+
+def test_the_types_are_for_everybody() -> None:
+    assert (FOLDER / "py.typed").is_file()
+
+
+def test_importing_it_is_cheap() -> None:
+    code = "import sys, phaita_loader; print({'torch', 'transformers', 'safetensors', 'tokenizers'} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert answer.stdout.strip() == "set()"
