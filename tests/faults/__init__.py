@@ -1,0 +1,1 @@
+"""Real Hub traffic through the real Toxiproxy: scenario -> toxics -> contender -> Outcome -> report."""
