@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -25,11 +26,22 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
 
 
+@pytest.fixture(scope="session")
+def _stop() -> Iterator[Callable[[ExitStack], None]]:
+    """Stops Hubs beside the next test: each takes a tenth of a second of doing nothing, for a hundred tests."""
+    with ThreadPoolExecutor() as executor:
+        stopping: list[Future[None]] = []
+        yield lambda stack: stopping.append(executor.submit(stack.close))
+        for stopped in stopping:
+            stopped.result()
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[..., LocalHub]]:
-    """Start a local Hub with these repos; it ends with the test."""
+def serve(_stop: Callable[[ExitStack], None]) -> Iterator[Callable[..., LocalHub]]:
+    """Start a local Hub with these repos; it hangs up when the test ends."""
     with ExitStack() as stack:
         yield lambda *repos, **options: stack.enter_context(LocalHub(repos, **options))
+        _stop(stack.pop_all())
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from tests.wires.support import (
     WEIGHTS,
     RawServer,
     assert_whole,
-    fetching,
     forward_to,
     fresh_process,
     nobody,
@@ -125,14 +124,19 @@ def test_offline_makes_no_request(serve, client):
 
 
 def test_hf_hub_offline_means_the_same(serve, client, cache):
-    hub = serve(repo())
-    with fresh_process(fetching(hub.url, cache), HF_HUB_OFFLINE="1") as process:
-        assert "NotCached" in process.communicate(timeout=30)[1]
-    assert not hub.seen
-    commit = fetch(NAME, hub=client(hub), policy=QUICK).commit
+    hub = serve(repo(), repo(name="org/cached"))
+    commit = fetch("org/cached", hub=client(hub), policy=QUICK).commit
     hub.clear()
-    with fresh_process(fetching(hub.url, cache), HF_HUB_OFFLINE="1") as process:
-        assert process.communicate(timeout=30)[0].strip() == commit
+    code = (
+        "from phaita_loader import *\n"
+        f"hub = Hub({hub.url!r}, cache_dir={str(cache)!r})\n"
+        "print(fetch('org/cached', hub=hub).commit)\n"
+        f"fetch({NAME!r}, hub=hub)\n"
+    )
+    with fresh_process(code, HF_HUB_OFFLINE="1") as process:
+        out, error = process.communicate(timeout=30)
+    assert out.strip() == commit
+    assert "NotCached" in error
     assert not hub.seen
 
 

@@ -7,6 +7,7 @@ import pytest
 from phaita_loader import (
     InitialisationError,
     ModelRequest,
+    NotCached,
     fetch,
     load,
     load_model_and_tokenizer,
@@ -159,6 +160,18 @@ def test_initialisation_makes_no_request(serve_replica, client, connections, nam
     assert model is not None
     assert tokenizer is not None
     assert made == []
+
+
+@pytest.mark.torch
+def test_allow_offline_makes_no_request(serve_replica, client):
+    hub = serve_replica("gpt2")
+    with pytest.raises(NotCached):
+        robust_model_download("gpt2", "config", allow_offline=True, hub=client(hub))
+    assert not hub.seen
+    robust_model_download("gpt2", "config", hub=client(hub), policy=QUICK)
+    hub.clear()
+    assert robust_model_download("gpt2", "config", allow_offline=True, hub=client(hub)).model_type == "gpt2"
+    assert not hub.seen
 
 
 @pytest.mark.torch
