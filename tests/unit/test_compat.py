@@ -10,7 +10,7 @@ from phaita_loader.compat import load_model_and_tokenizer, load_pretrained_model
 from phaita_loader.errors import InitialisationError, ModelDownloadError, NotCached
 from phaita_loader.hub import Hub
 from phaita_loader.request import KINDS
-from tests.unit.fakes import AT_ONCE, FakeHub, safetensors
+from tests.unit.fakes import AT_ONCE, FakeHub
 
 PHAITAS = ["model_name", "model_type", "max_retries", "timeout", "allow_offline", "token"]
 
@@ -92,22 +92,6 @@ def test_the_names_of_the_errors_are_phaitas(hub: FakeHub) -> None:
     hub.listings.append(ModelDownloadError("no"))
     with pytest.raises(ModelDownloadError):
         robust_model_download("gpt2", "tokenizer", hub=hub, policy=AT_ONCE)
-
-
-@pytest.mark.torch
-def test_a_config_is_fetched_and_built(hub: FakeHub) -> None:
-    hub.repo = {"config.json": b'{"model_type": "bert", "hidden_size": 36, "num_attention_heads": 3}'}
-    assert robust_model_download("gpt2", "config", hub=hub).hidden_size == 36
-    assert load_pretrained_model("gpt2", "AutoConfig", hub=hub).hidden_size == 36
-
-
-@pytest.mark.torch
-def test_bytes_that_make_no_model_are_no_download_error(hub: FakeHub) -> None:
-    hub.repo = {"config.json": b'{"model_type": "no such type"}', "model.safetensors": safetensors(b"1")}
-    with pytest.raises(InitialisationError, match="AutoModel can't be built") as caught:
-        robust_model_download("gpt2", hub=hub)
-    assert not isinstance(caught.value, ModelDownloadError)
-    assert caught.value.request is not None
 
 
 def test_a_hub_shows_no_token() -> None:

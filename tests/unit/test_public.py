@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,13 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from imports(node)
 
 
+@cache
 def siblings(module: str) -> set[str]:
     names = (name.split(".") for name in imports(MODULES[module]))
     return {name[1] for name in names if name[0] == "phaita_loader" and name[1] in MODULES}
 
 
+@cache
 def reached(module: str) -> set[str]:
     found: set[str] = set()
     todo = {module}
