@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from phaita_loader import DeadlineExceeded, fetch
+from phaita_loader import DeadlineExceeded, ModelRequest, fetch
 from tests.hub import Answer
 from tests.wires.support import (
     MIB,
@@ -102,15 +102,20 @@ def test_a_dripped_answer_does_not_hold_an_attempt_for_good(serve, client):
 
 
 def test_connections_of_a_network_that_went_away_cost_one_attempt(serve, client):
-    """Idle ones look alive and swallow every request: after the first, none of the others is tried."""
+    """Idle ones look alive and swallow every request: after the first, none of the others is tried, now or later."""
     hub = serve(repo(1000), repo(1000, "org/next"))
+    at_once = Answer(on="hub", match="/resolve/", delay=0.2, times=3)
     gone = threading.Event()
-    with RawServer(lambda connection: forward_to(hub.url, gone if not gone.is_set() else None)(connection)) as front:
-        ours = client(front.url)
-        fetch(NAME, hub=ours, policy=QUICK)
+    with RawServer(lambda connection: forward_to(hub.url, None if gone.is_set() else gone)(connection)) as front:
+        ours, policy = client(front.url), dataclasses.replace(QUICK, connect=0.5)
+        hub.answer(at_once)
+        fetch(NAME, hub=ours, policy=policy)
         gone.set()
-        snapshot = fetch("org/next", hub=ours, policy=dataclasses.replace(QUICK, connect=0.3))
-    assert len([attempt for attempt in snapshot.attempts if attempt.step == "transfer"]) <= 1
+        first = fetch(ModelRequest(NAME, allow_patterns=("README.md",)), hub=ours, policy=policy)
+        hub.answer(at_once)
+        second = fetch("org/next", hub=ours, policy=policy)
+    assert [attempt.step for attempt in first.attempts if attempt.step != "listing"] == ["transfer"]
+    assert second.attempts == ()
 
 
 def test_the_interpreter_does_not_wait_for_what_was_left_behind(cache):

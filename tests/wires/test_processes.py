@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -40,6 +41,15 @@ def downloading(hub_url, cache):
     return UNMODIFIED.format(name=NAME, url=hub_url, cache=str(cache))
 
 
+def arrived(cache):
+    """Bytes in the largest partial file."""
+    sizes = [0]
+    for data in cache.glob("models--*/.phaita-loader/*/data"):
+        with contextlib.suppress(FileNotFoundError):  # done meanwhile, and moved
+            sizes.append(data.stat().st_size)
+    return max(sizes)
+
+
 def recorded(cache):
     """Bytes that the partial's record claims."""
     for record in cache.glob("models--*/.phaita-loader/*/record.json"):
@@ -69,9 +79,7 @@ def test_ctrl_c_ends_at_once_and_keeps_every_byte(serve, client, cache):
     hub = serve(served)
     hub.answer(Answer(on="cdn", pause=60, after=PAUSE))
     with fresh_process(fetching(hub.url, cache)) as process:
-        wait_until(
-            lambda: [data for data in cache.glob("models--*/.phaita-loader/*/data") if data.stat().st_size == PAUSE]
-        )
+        wait_until(lambda: arrived(cache) == PAUSE)
         process.send_signal(signal.SIGINT)
         begin = time.monotonic()
         told = process.communicate(timeout=20)[1]
