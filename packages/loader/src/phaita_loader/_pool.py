@@ -12,7 +12,11 @@ from urllib.request import getproxies, proxy_bypass
 import truststore
 import urllib3
 
-__all__ = ["Pool"]
+from phaita_loader.errors import Unreachable
+
+__all__ = ["PROXY", "Pool", "proxy_for"]
+
+PROXY = "set HTTPS_PROXY to an http:// proxy; SOCKS is not supported"
 
 
 class Pool:
@@ -58,13 +62,19 @@ class Pool:
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment (or the system's settings) names for this URL; None for a direct connection."""
+    """The proxy that the environment (or the system's settings) names for this URL; None for a direct connection.
+
+    Raises Unreachable for one that can't be spoken to.
+    """
     parts = urlsplit(url)
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not proxy.lower().startswith(("http://", "https://")):
+        raise Unreachable("the proxy variables name a proxy that is neither http nor https", hint=PROXY)
+    return proxy
 
 
 def _made(proxy: str | None) -> urllib3.PoolManager:

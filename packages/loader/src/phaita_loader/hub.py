@@ -23,7 +23,7 @@ from huggingface_hub.utils import build_hf_headers, filter_repo_objects  # type:
 
 from phaita_loader._body import Body, finish, opened
 from phaita_loader._classify import LOGIN, Origin, network_failure, status_failure
-from phaita_loader._pool import Pool
+from phaita_loader._pool import PROXY, Pool, proxy_for
 from phaita_loader.errors import AccessDenied, Corrupt, NotCached, Unreachable
 from phaita_loader.listing import Listing, RemoteFile, listed_commit, listed_file
 from phaita_loader.retry import Transient
@@ -79,6 +79,7 @@ class Hub:
         self._refuse_offline()
         failure: Exception | None = None
         for endpoint in self.endpoints:
+            proxy_for(endpoint)  # one that can't be used is no reason to wait
             try:
                 api = HfApi(endpoint, token=self._token_for(endpoint), **_LIBRARY)
                 return _listed(api, repo_id, revision, timeout)
@@ -106,7 +107,7 @@ class Hub:
         """
         self._refuse_offline()
         failure: Exception | None = None
-        for endpoint in self.endpoints:
+        for endpoint in self.endpoints[: 1 if location else None]:
             url = location or hf_hub_url(repo_id, file.path, revision=commit, endpoint=endpoint)
             try:
                 response, url, cross = self._follow(url, endpoint, start, cross=location is not None, connect=connect)
@@ -191,6 +192,8 @@ def _translated(error: Exception, host: str) -> Exception:
         return NotCached("offline mode is on, so the Hub can't be asked")
     if isinstance(error, HfHubHTTPError):
         return status_failure(error.response.status_code, error.response.headers, "hub", datetime.now(UTC))
+    if isinstance(error, ImportError):
+        return Unreachable("the proxy variables name a SOCKS proxy, for which a package is missing", hint=PROXY)
     if isinstance(error, LocalTokenNotFoundError):
         return AccessDenied("no token was found, and token=True asks for one", hint=LOGIN)
     if isinstance(error, ValueError | TypeError | KeyError | AttributeError):
