@@ -99,6 +99,14 @@ def test_a_proxy_that_wants_a_password_is_permanent(client, proxy, environment, 
     assert "wrong" not in str(caught.value)
 
 
+@pytest.mark.parametrize("variables", [{"ALL_PROXY": "socks5h://127.0.0.1:1"}, {"HTTP_PROXY": "nonsense://127.0.0.1"}])
+def test_a_proxy_of_another_kind_is_permanent(serve, client, environment, variables):
+    environment(**variables)
+    with pytest.raises(Unreachable, match="proxy") as caught:
+        fetch(NAME, hub=client(serve()), policy=SLEEPY)
+    assert caught.value.attempts == ()
+
+
 def test_a_dead_proxy_is_worth_another_attempt(serve, client, environment):
     with running(Proxy()) as gone:
         pass

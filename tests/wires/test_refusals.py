@@ -116,6 +116,14 @@ def test_the_token_goes_to_the_hub_only(serve, client):
     assert {(seen.origin, seen.authorised) for seen in hub.seen} == {("hub", True), ("cdn", False)}
 
 
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(serve, client):
+    hub = serve(repo(MIB, private=True), tokens={TOKEN: [NAME]})
+    fetch(NAME, hub=client(hub, token=f"{TOKEN}\n"), policy=QUICK)  # as it is read from a file
+    with pytest.raises(ValueError, match="token") as caught:
+        client(hub, token=f"{TOKEN}\r\nX: y")
+    assert TOKEN not in str(caught.value)
+
+
 def test_the_token_does_not_follow_a_redirect_to_another_host(serve, client):
     hub, other = serve(repo(MIB, private=True), tokens={TOKEN: [NAME]}), serve()
     hub.answer(Answer(on="hub", match="/resolve/", status=307, headers={"Location": f"{other.url}/x"}, times=None))
