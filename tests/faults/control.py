@@ -130,7 +130,8 @@ class Proxies:
         except (InvalidToxic, NotFound, ProxyExists) as error:
             raise ToxiproxyError(f"Toxiproxy refused to {what}: {error}") from error
         except (requests.RequestException, ValueError, KeyError) as error:
-            self._server.check()
+            # A server's sockets die a moment before its process does.
+            self._server.check(grace=1.0)
             raise ToxiproxyError(f"Toxiproxy answered nonsense to: {what}: {error}") from error
         finally:
             watch.cancel()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,9 +38,10 @@ class Server:
     Raises ToxiproxyMissing where no server can be had, ToxiproxyDied when it does not start.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, pick_port: Callable[[], int] | None = None) -> None:
         self.path = path
-        self._folder = tempfile.TemporaryDirectory(prefix="toxiproxy-")
+        self._pick_port = pick_port or _free_port
+        self._folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
         self._cause = ""
         self.port = 0
@@ -46,12 +49,13 @@ class Server:
     @property
     def log(self) -> Path:
         """The server's log: one JSON object a line."""
-        return Path(self._folder.name) / "log.jsonl"
+        return self._folder / "log.jsonl"
 
     def __enter__(self) -> Server:
         path = self.path or binary()
+        self._folder = Path(tempfile.mkdtemp(prefix="toxiproxy-"))
         try:
-            if not any(self._started(path, _free_port()) for _ in range(_PORTS_TRIED)):
+            if not any(self._started(path, self._pick_port()) for _ in range(_PORTS_TRIED)):
                 raise ToxiproxyDied(f"found no free port for Toxiproxy in {_PORTS_TRIED} tries: {self._last_words()}")
         except BaseException:
             self._stop()
@@ -69,16 +73,20 @@ class Server:
         self._cause = cause
         self._end()
 
-    def check(self) -> None:
-        """Raise ToxiproxyDied unless the server lives."""
-        if self._process is None or self._process.poll() is not None:
-            raise ToxiproxyDied(f"Toxiproxy is gone: {self._cause or self._last_words()}")
+    def check(self, grace: float = 0.0) -> None:
+        """Raise ToxiproxyDied unless the server lives and goes on living for `grace` seconds."""
+        try:
+            if self._process is not None:
+                self._process.wait(grace)
+        except subprocess.TimeoutExpired:
+            return
+        raise ToxiproxyDied(f"Toxiproxy is gone: {self._cause or self._last_words()}")
 
     def _started(self, path: Path, port: int) -> bool:
         """Whether the server listens on this port; False when somebody else took it first."""
         # A proxy with a name that nobody else knows tells our server from another one on the same port.
         name = f"ours-{uuid.uuid4().hex}"
-        config = Path(self._folder.name) / "proxies.json"
+        config = self._folder / "proxies.json"
         mark = {"name": name, "listen": f"{HOST}:0", "upstream": f"{HOST}:9", "enabled": False}
         config.write_text(json.dumps([mark]), encoding="utf-8")
         server = [path, "-host", HOST, "-port", port, "-config", config, "-proxy-metrics"]
@@ -122,7 +130,7 @@ class Server:
     def _stop(self) -> None:
         self._end()
         self._process = None
-        self._folder.cleanup()
+        shutil.rmtree(self._folder)
 
 
 def _free_port() -> int:
