@@ -96,3 +96,10 @@ def test_the_names_of_the_errors_are_phaitas(hub: FakeHub) -> None:
 
 def test_a_hub_shows_no_token() -> None:
     assert "hf_secret" not in repr(Hub("https://hub.test", token="hf_secret"))
+    assert "hf_secret" not in repr(Hub("https://user:hf_secret@hub.test"))
+
+
+def test_unsafe_pickles_are_refused_before_a_request(hub: FakeHub) -> None:
+    with pytest.raises(ValueError, match="weights_only=False"):
+        robust_model_download("org/name", hub=hub, weights_only=False)
+    assert hub.asked == []

@@ -73,8 +73,7 @@ def _doctor(given: argparse.Namespace) -> Iterator[str]:
         yield f"{name:<16} {_version_of(name)}"
     yield f"cache        {hub.cache_dir} ({_room(hub.cache_dir)})"
     yield f"hub          {hub!r}"
-    for endpoint in hub.endpoints:
-        yield f"proxy        {'set' if proxy_for(endpoint) else 'none'} for {endpoint}"
+    yield f"proxy        {'set' if any(map(proxy_for, hub.endpoints)) else 'none'}"
     if hub.offline:
         yield "connection   not tried: offline mode is on"
     else:

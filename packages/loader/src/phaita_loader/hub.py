@@ -58,7 +58,8 @@ class Hub:
 
     def __repr__(self) -> str:
         token = "default" if self._token is None else "set" if self._token else "none"
-        return f"Hub({', '.join(self.endpoints)}, token: {token}, offline: {self.offline}, cache: {self.cache_dir})"
+        places = ", ".join(_bare(url) for url in self.endpoints)
+        return f"Hub({places}, token: {token}, offline: {self.offline}, cache: {self.cache_dir})"
 
     @property
     def offline(self) -> bool:
@@ -216,6 +217,12 @@ def _checked_endpoint(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"an endpoint must look like https://host, got {url!r}")
     return url.rstrip("/")
+
+
+def _bare(url: str) -> str:
+    """The URL without the user and password it may hold."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _checked_hop(old: str, new: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,7 +11,7 @@ from phaita_loader.errors import InitialisationError
 from phaita_loader.request import ModelRequest
 from phaita_loader.verify import VerifiedSnapshot
 
-__all__ = ["initialise", "initialise_config", "initialise_tokenizer", "require_extra"]
+__all__ = ["initialise", "initialise_config", "initialise_tokenizer", "refuse_pickles", "require_extra"]
 
 _CLASSES = {
     "auto": "AutoModel",
@@ -31,14 +32,20 @@ def require_extra(kind: str) -> None:
         raise InitialisationError(f"{', '.join(lost)} not installed", hint="pip install 'phaita-loader[models]'")
 
 
+def refuse_pickles(kwargs: Mapping[str, Any]) -> None:
+    """Pickled weights can run code from the repo. Raises ValueError for `weights_only=False`."""
+    if not kwargs.get("weights_only", True):
+        raise ValueError("weights_only=False would run code from the repo; convert the weights to safetensors instead")
+
+
 def initialise(verified: VerifiedSnapshot, **kwargs: Any) -> Any:
     """The request's model in `eval()` mode, on its device; `kwargs` go to `from_pretrained`.
 
     Pickled weights are only read with `weights_only=True`. Raises InitialisationError.
     """
     request = verified.snapshot.request
-    if not kwargs.setdefault("weights_only", True):
-        raise ValueError("weights_only=False would run code from the repo; convert the weights to safetensors instead")
+    refuse_pickles(kwargs)
+    kwargs["weights_only"] = True
     if request.dtype is not None:
         kwargs.setdefault("dtype", request.dtype)
     model = _from_pretrained(_CLASSES[request.kind], verified, kwargs)

@@ -10,7 +10,7 @@ from phaita_loader._cache import Verify
 from phaita_loader.errors import DeadlineExceeded, LoaderError
 from phaita_loader.fetch import Snapshot, fetch
 from phaita_loader.hub import Hub
-from phaita_loader.initialise import initialise, initialise_config, initialise_tokenizer, require_extra
+from phaita_loader.initialise import initialise, initialise_config, initialise_tokenizer, refuse_pickles, require_extra
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Listener
 from phaita_loader.request import ModelRequest
@@ -57,6 +57,7 @@ def load(
     asked = ModelRequest(request) if isinstance(request, str) else request
     hub, policy = hub or Hub(), policy or Policy()
     steps = _Steps(asked, Deadline.after(policy.deadline, clock.now()), clock, {})
+    refuse_pickles(kwargs)
     require_extra(asked.kind)
     snapshot = steps.run(
         "fetch",
