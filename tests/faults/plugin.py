@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from tests.faults import report
+from tests.faults.build import MODULE
 from tests.faults.case import CONTENDERS
 from tests.faults.outcome import Outcome
 from tests.faults.scenario import read_all
@@ -98,7 +100,15 @@ class Matrix:
 
 
 def _versions() -> dict[str, str]:
-    return {"Python": platform.python_version(), **{name: version(name) for name in _PACKAGES}, "Toxiproxy": "2.12.0"}
+    return {"Python": platform.python_version(), **{name: version(name) for name in _PACKAGES}, "Toxiproxy": _pinned()}
+
+
+def _pinned() -> str:
+    """The server's version as toxiproxy/go.mod has it: the server itself does not know."""
+    if os.environ.get("TOXIPROXY_SERVER"):
+        return "of TOXIPROXY_SERVER"
+    found = re.search(r"toxiproxy/v2 v(\S+)", (MODULE / "go.mod").read_text(encoding="utf-8"))
+    return found[1] if found else "?"
 
 
 def _line(outcome: Outcome, at: int, of: int) -> str:

@@ -93,9 +93,11 @@ class Report:
     def _sentence(self, contender: str) -> str:
         own = [outcome for outcome in self.outcomes if outcome.contender == contender]
         lost = [self.verdict(outcome) for outcome in own]
-        words = {"FAILS": "failed where ours loaded", "HANGS": "hung", "UNMET": "did not do what is expected"}
-        counts = [f"{lost.count(word)} {text}" for word, text in words.items() if word in lost]
-        return f"{contender}: {sum(o.loaded for o in own)} of {len(own)} loaded" + "".join(f", {c}" for c in counts)
+        parts = [f"{lost.count('')} of {len(own)} as expected"] if contender == OURS else []
+        parts += [f"{sum(outcome.loaded for outcome in own)} of {len(own)} loaded"]
+        words = {"FAILS": "failed where ours loaded", "HANGS": "hung"}
+        parts += [f"{lost.count(word)} {text}" for word, text in words.items() if word in lost]
+        return f"{contender}: {', '.join(parts)}"
 
 
 def write(report: Report, folder: Path) -> None:

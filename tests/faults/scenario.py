@@ -44,7 +44,7 @@ class Expect:
 
     def __str__(self) -> str:
         parts = [self.outcome]
-        parts += [] if self.attempts is None else [f"{self.attempts} failed attempts"]
+        parts += [] if self.attempts is None else [f"{self.attempts} failed attempt{'' if self.attempts == 1 else 's'}"]
         parts += [] if self.transfer_ratio_max is None else [f"ratio at most {self.transfer_ratio_max:g}"]
         parts += [] if self.within is None else [f"within {self.within:g} s"]
         return ", ".join(parts)

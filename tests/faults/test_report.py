@@ -32,6 +32,7 @@ def test_what_is_lost_is_obvious() -> None:
     assert "| scenario | fault | expected of the loader | phaita_loader | huggingface_hub |" in page
     assert "| loaded, 3.2 s, ratio 1.01 | **FAILS**: ReadError, 0.4 s |" in page
     assert "| DeadlineExceeded, 6.0 s | **HANGS**: hung (killed at 20 s), 20.0 s |" in page
+    assert "- phaita_loader: 2 of 2 as expected, 1 of 2 loaded" in page
     assert "- huggingface_hub: 0 of 2 loaded, 1 failed where ours loaded, 1 hung" in page
     assert "| huggingface_hub | ReadError | 0.4 |  | 23 | 0.200 | broken |" in page
 
