@@ -103,3 +103,9 @@ def test_unsafe_pickles_are_refused_before_a_request(hub: FakeHub) -> None:
     with pytest.raises(ValueError, match="weights_only=False"):
         robust_model_download("org/name", hub=hub, weights_only=False)
     assert hub.asked == []
+
+
+def test_offline_by_transformers_own_word(hub: FakeHub) -> None:
+    with pytest.raises((NotCached, InitialisationError)):
+        robust_model_download("org/name", "config", hub=hub, local_files_only=True)
+    assert hub.asked == []

@@ -52,22 +52,22 @@ class _Crew:
         before = self._route.clock.now()
         while True:
             self._changed.clear()
+            now = self._route.clock.now()
+            self._end_stuck(now)
             self._collect()
             failure = max(self._failures, key=_weight, default=None)
             if failure is not None and (not self._running or not isinstance(failure, Transient)):
                 return failure
+            if self._running and all(blob.locked_out for blob in self._running):
+                until = Deadline(until.at + now - before)
+            before = now
+            if (self._running or waiting) and until.earlier(deadline).passed(now):
+                return failure or Transient(f"not done within {self._route.policy.timeout:g} s")
             while waiting and failure is None and len(self._running) < _AT_ONCE:
                 self._start(waiting.popleft())
             if not self._running:
                 return None
             self._changed.wait(_TICK)
-            now = self._route.clock.now()
-            if all(blob.locked_out for blob in self._running):
-                until = Deadline(until.at + now - before)
-            before = now
-            if until.earlier(deadline).passed(now):
-                return failure or Transient(f"not done within {self._route.policy.timeout:g} s")
-            self._end_stuck(now)
 
     def abandon(self) -> None:
         """End what still runs; what it brought counts."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import ssl
 import sys
 import threading
@@ -17,6 +19,19 @@ from phaita_loader.errors import Unreachable
 __all__ = ["PROXY", "Pool", "proxy_for"]
 
 PROXY = "set HTTPS_PROXY to an http:// proxy; SOCKS is not supported"
+
+
+class _NoSignature(logging.Filter):
+    """Takes the query off signed URLs in urllib3's debug lines: whoever has it has the file."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_SIGNED.sub("?...", arg) if isinstance(arg, str) else arg for arg in record.args)
+        return True
+
+
+_SIGNED = re.compile(r"\?\S*(?:signature|x-amz-|key-pair|token)\S*", re.IGNORECASE)
+logging.getLogger("urllib3.connectionpool").addFilter(_NoSignature())
 
 
 class Pool:

@@ -106,6 +106,9 @@ def _load(
     kwargs: dict[str, Any],
 ) -> Loaded:
     trust = bool(kwargs.pop("trust_remote_code", False))
+    kwargs.pop("resume_download", None)  # PHAITA's own code passes it on; every download resumes
+    if kwargs.pop("local_files_only", False):
+        hub = hub.as_offline()
     request = ModelRequest(model_name, revision or "main", model_type, trust_remote_code=trust)
     return load(request, hub=hub, policy=policy, tokenizer=tokenizer, **kwargs)
 

@@ -165,7 +165,7 @@ class _Fetch:
             ask = partial(self.hub.listing, self.request.repo_id, self.request.revision, timeout=timeout)
             listing = bounded(ask, left)
         except TimeoutError as error:
-            raise Transient(f"the Hub gave no listing within {left:.0f} s") from error
+            raise Transient(f"the Hub gave no listing within {left:.1f} s") from error
         if self.request.pinned and listing.commit != self.request.revision:
             raise Corrupt(f"the Hub answered for another commit, {listing.commit[:12]}")
         return listing
