@@ -49,10 +49,9 @@ class _Crew:
 
     def run(self, waiting: deque[RemoteFile], until: Deadline, deadline: Deadline) -> Exception | None:
         """Until all is there (None), or the failure that ends the attempt."""
-        before = self._route.clock.now()
+        before = now = self._route.clock.now()
         while True:
             self._changed.clear()
-            now = self._route.clock.now()
             self._end_stuck(now)
             self._collect()
             failure = max(self._failures, key=_weight, default=None)
@@ -60,7 +59,6 @@ class _Crew:
                 return failure
             if self._running and all(blob.locked_out for blob in self._running):
                 until = Deadline(until.at + now - before)
-            before = now
             if (self._running or waiting) and until.earlier(deadline).passed(now):
                 return failure or Transient(f"not done within {self._route.policy.timeout:g} s")
             while waiting and failure is None and len(self._running) < _AT_ONCE:
@@ -68,6 +66,7 @@ class _Crew:
             if not self._running:
                 return None
             self._changed.wait(_TICK)
+            before, now = now, self._route.clock.now()
 
     def abandon(self) -> None:
         """End what still runs; what it brought counts."""
