@@ -15,15 +15,26 @@ from typing import Literal, TypeAlias
 
 import urllib3.exceptions as u3
 
-from phaita_loader.errors import AccessDenied, ModelDownloadError, NotFound, RateLimited, StorageError, Unreachable
+from phaita_loader.errors import (
+    AccessDenied,
+    Corrupt,
+    DeadlineExceeded,
+    LoaderError,
+    ModelDownloadError,
+    NotCached,
+    NotFound,
+    RateLimited,
+    StorageError,
+    Unreachable,
+)
 from phaita_loader.retry import Transient
 
-__all__ = ["Origin", "network_failure", "retry_after", "status_failure", "storage_failure"]
+__all__ = ["Origin", "advice", "network_failure", "retry_after", "status_failure", "storage_failure"]
 
 Origin: TypeAlias = Literal["hub", "cdn"]
 
 LOGIN = "run `hf auth login`, or set HF_TOKEN to a token of an account that has access"
-STATUS = "see https://status.huggingface.co"
+STATUS = "https://status.huggingface.co"
 TRUST = "if your network inspects TLS, set SSL_CERT_FILE to its CA bundle"
 
 
@@ -62,7 +73,7 @@ def _permanent(status: int, code: str) -> ModelDownloadError:
         return _proxy_denied()
     if status in {401, 403, 451}:
         return AccessDenied(f"the Hub denied access ({status})", hint=LOGIN)
-    return ModelDownloadError(f"the Hub did not understand the request ({status})", hint=STATUS)
+    return ModelDownloadError(f"the Hub did not understand the request ({status})", hint=f"see {STATUS}")
 
 
 def _proxy_denied() -> AccessDenied:
@@ -144,3 +155,20 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _name(origin: Origin) -> str:
     return "Hub" if origin == "hub" else "CDN"
+
+
+_FIRST_STEPS: dict[type[LoaderError], str] = {
+    Corrupt: "something on the way or the disk changes bytes: try another network or another disk",
+    DeadlineExceeded: "give it a longer deadline",
+    NotCached: "fetch it once while online",
+    RateLimited: "run `hf auth login`: accounts have higher limits than anonymous calls",
+}
+
+
+def advice(error: LoaderError, repo_id: str, revision: str, cache_dir: object) -> str:
+    """What a person can do when the error itself knows nothing better, a step a line."""
+    return (
+        f"{_FIRST_STEPS.get(type(error), f'check the connection, and {STATUS}')}\n"
+        f"try it by hand: hf download {repo_id} --revision {revision}\n"
+        f"what arrived is kept in {cache_dir}; the same call goes on from there"
+    )

@@ -13,18 +13,16 @@ from typing import TypedDict
 
 from phaita_loader._bounded import bounded
 from phaita_loader._cache import RepoCache, Verify
-from phaita_loader._classify import storage_failure
+from phaita_loader._classify import advice, storage_failure
 from phaita_loader._crew import bring
 from phaita_loader._partial import present
 from phaita_loader._weights import shards
 from phaita_loader.errors import (
     Attempt,
     Corrupt,
-    DeadlineExceeded,
     LoaderError,
     NotCached,
     NotFound,
-    RateLimited,
     StorageError,
 )
 from phaita_loader.hub import Hub
@@ -83,7 +81,8 @@ def fetch(
         try:
             return job.run()
         except LoaderError as error:
-            error.filled(request=asked, elapsed=clock.now() - begin, hint=_steps(asked, hub, error))
+            hint = advice(error, asked.repo_id, asked.revision, hub.cache_dir)
+            error.filled(request=asked, elapsed=clock.now() - begin, hint=hint)
             raise
         except OSError as error:
             raise storage_failure(error, job.cache.folder).filled(request=asked) from error
@@ -236,18 +235,3 @@ def _absent_shards(folder: Path, files: Iterable[RemoteFile]) -> list[str]:
         with suppress(Corrupt):  # another kind of index
             named |= {index.with_name(name) for name in shards(index)}
     return sorted(path.relative_to(folder).as_posix() for path in named if not path.exists())
-
-
-def _steps(request: ModelRequest, hub: Hub, error: LoaderError) -> str:
-    """What a person can do when the error itself knows nothing better."""
-    first: dict[type[LoaderError], str] = {
-        Corrupt: "something on the way or the disk changes bytes: try another network or another disk",
-        DeadlineExceeded: "give it a longer deadline",
-        NotCached: "fetch it once while online",
-        RateLimited: "run `hf auth login`: accounts have higher limits than anonymous calls",
-    }
-    return (
-        f"{first.get(type(error), 'check the connection, and https://status.huggingface.co')}\n"
-        f"try it by hand: hf download {request.repo_id} --revision {request.revision}\n"
-        f"what arrived is kept in {hub.cache_dir}; the same call goes on from there"
-    )
