@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
 from phaita_loader import (
@@ -23,18 +25,18 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 @pytest.fixture(scope="module")
 def torch():
-    return pytest.importorskip("torch")
+    return import_module("torch")
 
 
 @pytest.fixture(scope="module")
 def transformers():
-    return pytest.importorskip("transformers")
+    return import_module("transformers")
 
 
 @pytest.fixture
 def serve_replica(serve):
     """The local Hub with one replica."""
-    replicas = pytest.importorskip("tests.hub.replicas", exc_type=ImportError)
+    replicas = import_module("tests.hub.replicas")
     return lambda name: serve(replicas.replica(name, size="tiny"))
 
 
@@ -223,3 +225,22 @@ def test_a_missing_extra_is_named_before_any_request(serve, cache):
     assert "transformers" in told[0], told
     assert "phaita-loader[models]" in told[0]
     assert not hub.seen
+
+
+@pytest.mark.torch
+def test_a_device_that_is_not_there(serve_replica, client):
+    hub = client(serve_replica("gpt2"))
+    with pytest.raises(InitialisationError, match="does not go to 'cuda:99'"):
+        load(ModelRequest("gpt2", device="cuda:99"), hub=hub, policy=QUICK, tokenizer=False)
+
+
+@pytest.mark.cuda
+@pytest.mark.torch
+def test_a_model_on_a_cuda_device(serve_replica, client, torch):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    hub = client(serve_replica("gpt2"))
+    there = load(ModelRequest("gpt2", device="cuda"), hub=hub, policy=QUICK, tokenizer=False).model
+    here = load("gpt2", hub=hub, policy=QUICK, tokenizer=False).model
+    assert {parameter.device.type for parameter in there.parameters()} == {"cuda"}
+    assert_same_model(torch, there.to("cpu"), here)
