@@ -46,7 +46,7 @@ def huggingface_hub(repo: str, _policy: dict[str, Any]) -> Call:
 
 def transformers(repo: str, _policy: dict[str, Any]) -> Call:
     """`AutoModel.from_pretrained`: the files that it wants and the model."""
-    import transformers.modeling_utils  # noqa: F401
+    import transformers.modeling_utils  # noqa: F401 (as above)
     from transformers import AutoModel
 
     def call() -> None:

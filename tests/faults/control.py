@@ -12,10 +12,10 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 import requests
-from toxiproxy.api import APIConsumer  # type: ignore[import-untyped]
-from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists  # type: ignore[import-untyped]
-from toxiproxy.proxy import Proxy  # type: ignore[import-untyped]
-from toxiproxy.server import Toxiproxy  # type: ignore[import-untyped]
+from toxiproxy.api import APIConsumer
+from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
+from toxiproxy.proxy import Proxy
+from toxiproxy.server import Toxiproxy
 
 from tests.faults.build import ToxiproxyError
 from tests.faults.scenario import Toxic

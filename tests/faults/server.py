@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import requests
-from toxiproxy.server import Toxiproxy  # type: ignore[import-untyped]
+from toxiproxy.server import Toxiproxy
 
 from tests.faults.build import ToxiproxyError, binary
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from toxiproxy.api import APIConsumer  # type: ignore[import-untyped]
+from toxiproxy.api import APIConsumer
 
 from tests.faults import case, control
 from tests.faults.build import ROOT, ToxiproxyError, binary

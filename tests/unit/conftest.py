@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from hypothesis import settings
 from pytest_socket import disable_socket, enable_socket
 
+from phaita_loader._cache import RepoCache
 from tests.unit.fakes import FakeClock, FakeHub
 
 # A slow machine is no failure, and a kept example database would make one run depend on the last.
@@ -41,3 +42,8 @@ def clock() -> FakeClock:
 @pytest.fixture
 def hub(tmp_path: Path) -> FakeHub:
     return FakeHub(tmp_path / "cache")
+
+
+@pytest.fixture
+def cache(hub: FakeHub) -> RepoCache:
+    return RepoCache(hub.cache_dir, "org/name")

@@ -46,11 +46,6 @@ def hub(hub: FakeHub) -> FakeHub:
     return hub
 
 
-@pytest.fixture
-def cache(hub: FakeHub) -> RepoCache:
-    return RepoCache(hub.cache_dir, "org/name")
-
-
 def content(snapshot: Snapshot) -> dict[str, bytes]:
     return {file.path: (snapshot.path / file.path).read_bytes() for file in snapshot.files}
 

@@ -20,11 +20,6 @@ def hub(hub: FakeHub) -> FakeHub:
     return hub
 
 
-@pytest.fixture
-def cache(hub: FakeHub) -> RepoCache:
-    return RepoCache(hub.cache_dir, "org/name")
-
-
 def offline(hub: FakeHub) -> FakeHub:
     return FakeHub(hub.cache_dir, offline=True)
 
