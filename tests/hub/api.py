@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import PurePosixPath
 from urllib.parse import parse_qs, urlencode
 
 from starlette.requests import Request
@@ -71,7 +71,8 @@ class Api:
     def _info(self, request: Request, repo: Repo, at: Address) -> Response:
         snapshot = self._store.snapshot(repo, at.revision or "main")
         blobs = request.query_params.get("blobs", "").lower() in ("true", "1")
-        siblings = [_sibling(path, blob, blobs) for path, blob in snapshot.files.items()]
+        files = itertools.islice(snapshot.files.items(), repo.info_limit)
+        siblings = [_sibling(path, blob, blobs) for path, blob in files]
         return JSONResponse({**_about(repo, snapshot), **repo.info, "siblings": siblings})
 
     def _tree(self, request: Request, repo: Repo, at: Address) -> Response:
@@ -133,9 +134,7 @@ def _entries(snapshot: Snapshot, folder: str, recursive: bool, expand: bool) -> 
     prefix = f"{folder}/" if folder else ""
     inside = {path: blob for path, blob in snapshot.files.items() if path.startswith(prefix)}
     entries = {path: _file_entry(path, blob) for path, blob in inside.items()}
-    for name in {str(parent) for path in inside for parent in PurePosixPath(path).parents} - {"."}:
-        if name.startswith(prefix):
-            entries[name] = _folder_entry(name, inside)
+    entries |= {name: _folder_entry(name, below) for name, below in _folders(inside, prefix).items()}
     extra = {"lastCommit": _last_commit(snapshot)} if expand else {}
     for path in sorted(entries):
         if recursive or "/" not in path.removeprefix(prefix):
@@ -149,8 +148,17 @@ def _file_entry(path: str, blob: Blob) -> _Json:
     return entry
 
 
-def _folder_entry(name: str, files: Mapping[str, Blob]) -> _Json:
-    below = [f"{blob.oid} {path}" for path, blob in files.items() if path.startswith(f"{name}/")]
+def _folders(files: Mapping[str, Blob], prefix: str) -> dict[str, list[str]]:
+    """Every folder below the prefix, with a line for each file that is anywhere inside it."""
+    folders: dict[str, list[str]] = {}
+    for path, blob in files.items():
+        for at, char in enumerate(path):
+            if char == "/" and at >= len(prefix):
+                folders.setdefault(path[:at], []).append(f"{blob.oid} {path}")
+    return folders
+
+
+def _folder_entry(name: str, below: list[str]) -> _Json:
     oid = hashlib.sha1("\n".join(below).encode(), usedforsecurity=False).hexdigest()
     return {"type": "directory", "oid": oid, "size": 0, "path": name}
 

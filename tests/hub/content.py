@@ -75,7 +75,8 @@ class Repo:
     """A model repo: commits (oldest first), branches in `refs` and `tags`, each naming a commit by index or by sha.
 
     `gated` and `private` are the live Hub's words. `info` holds further fields of the model info (tags, pipeline_tag).
-    A file is LFS when its suffix is in `lfs_suffixes` or its size reaches `lfs_threshold` bytes.
+    A file is LFS when its suffix is in `lfs_suffixes` or its size reaches `lfs_threshold` bytes. Model info names the
+    first `info_limit` files only, as the live Hub does with huge repos; the tree has them all.
     """
 
     repo_id: str
@@ -87,6 +88,7 @@ class Repo:
     info: Mapping[str, object] = field(default_factory=dict)
     lfs_suffixes: frozenset[str] = LFS_SUFFIXES
     lfs_threshold: int = LFS_THRESHOLD
+    info_limit: int | None = None
     snapshots: tuple[Snapshot, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

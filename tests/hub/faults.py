@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from email.utils import formatdate
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,11 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .answer import Answer
 from .body import Span
 from .origins import PORTAL_PAGE, PORTAL_PATH, denied
+from .players import PLAYERS, CutError, Player, Stage
 from .signing import unsigned
-
-
-class _CutError(Exception):
-    """Ends a response in the middle: the server then closes the connection."""
+from .wire import connection
 
 
 class _Queued:
@@ -71,110 +69,84 @@ def _due(queued: _Queued) -> bool:
 class Faults:
     """Plays queued answers in front of one origin's app."""
 
-    def __init__(self, app: ASGIApp, origin: str, queue: FaultQueue, stopped: asyncio.Event) -> None:
+    def __init__(self, app: ASGIApp, origin: str, queue: FaultQueue) -> None:
         self._app = app
         self._origin = origin
         self._queue = queue
-        self._stopped = stopped
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         answer = self._queue.claim(lambda a: not a.acts_on_body and self._fits(a, scope))
-        if answer is not None and answer.kind == "delay":
-            await self._wait(answer.delay or 0.0)
-        if answer is not None and answer.kind == "ignore_range":
-            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
-        instead = None if answer is None else _response(answer, scope)
+        instead = None if answer is None else await self._begin(answer, scope)
         if instead is not None:
             return await instead(scope, receive, send)
-        try:
-            await self._app(scope, receive, self._disturbing(scope, send))
-        except _CutError:
-            return None
+        if answer is not None and answer.ignore_range:
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
+        if not connection(scope).lost:
+            with contextlib.suppress(CutError):
+                await self._app(scope, receive, self._disturbing(scope, send))
+        return None
+
+    async def _begin(self, answer: Answer, scope: Scope) -> Response | None:
+        """What an answer does before anything is sent, and the response that stands in for the honest one."""
+        if answer.delay is not None:
+            await connection(scope).wait(answer.delay)
+        if answer.close_before_answer:
+            await connection(scope).hang_up()
+        if answer.slow_headers is not None:
+            connection(scope).speak_raw(scope, answer.slow_headers)
+        return _response(answer, scope)
 
     def _fits(self, answer: Answer, scope: Scope) -> bool:
         target = f"{scope['path']}?{unsigned(scope['query_string'].decode('latin-1'))}"
         here = answer.on in (self._origin, "both") and not (answer.expired and self._origin != "cdn")
         method = answer.method is None or answer.method.upper() == scope["method"]
-        ranged = not answer.ignore_range or "range" in Headers(scope=scope)
+        ranged = not answer.needs_range or "range" in Headers(scope=scope)
         return here and method and ranged and re.search(answer.match, target) is not None
 
     def _disturbing(self, scope: Scope, send: Send) -> Send:
-        """A `send` that looks for a body answer when a file's body begins, and plays it."""
-        player: _Player | None = None
+        """A `send` that looks for a body answer when a body begins, and plays it."""
+        player: Player | None = None
 
         async def disturbed(message: Message) -> None:
             nonlocal player
             if message["type"] == "http.response.start":
-                player = self._claim_body(scope, message)
-            if player is None or message["type"] != "http.response.body":
-                await send(message)
-            else:
-                await player.play(message, send)
+                player = self._claim_body(scope, message, send)
+            await (send(message) if player is None else player.play(message))
 
         return disturbed
 
-    def _claim_body(self, scope: Scope, start: Message) -> _Player | None:
-        span = _body_span(start)
+    def _claim_body(self, scope: Scope, start: Message, send: Send) -> Player | None:
+        span, is_file = _body(start)
         if span is None or scope["method"] != "GET":
             return None
-        answer = self._queue.claim(lambda a: a.acts_on_body and _reaches(a, span) and self._fits(a, scope))
-        return None if answer is None else _Player(answer, span, self._wait)
 
-    async def _wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopped.wait(), seconds)
-        except TimeoutError:
-            return
+        def fits(answer: Answer) -> bool:
+            of_this = answer.acts_on_body and (is_file or answer.acts_on_json)
+            return of_this and _reaches(answer, span) and self._fits(answer, scope)
 
-
-class _Player:
-    """Cuts, changes or pauses one body as it passes."""
-
-    def __init__(self, answer: Answer, span: Span, wait: Callable[[float], Awaitable[None]]) -> None:
-        self._answer = answer
-        self._span = span
-        self._wait = wait
-        self._passed = 0
-
-    async def play(self, message: Message, send: Send) -> None:
-        data: bytes = message.get("body", b"")
-        begin, self._passed = self._passed, self._passed + len(data)
-        if self._answer.flip is not None:
-            await send({**message, "body": _flipped(data, self._answer.flip - self._span.start - begin)})
-            return
-        point = self._answer.after if self._answer.cut is None else self._answer.cut
-        if not begin <= point < self._passed:
-            await send(message)
-            return
-        await send({**message, "body": data[: point - begin], "more_body": True})
-        if self._answer.cut is not None:
-            raise _CutError
-        await self._wait(self._answer.pause or 0.0)
-        await send({**message, "body": data[point - begin :]})
-
-
-def _flipped(data: bytes, at: int) -> bytes:
-    if not 0 <= at < len(data):
-        return data
-    return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
+        answer = self._queue.claim(fits)
+        return None if answer is None else PLAYERS[answer.kind](Stage(answer, span, scope, send))
 
 
 def _reaches(answer: Answer, span: Span) -> bool:
     """Does the body hold the byte that the answer is about?"""
     if answer.flip is not None:
         return span.start <= answer.flip < span.stop
-    return len(span) > (answer.cut if answer.cut is not None else answer.after)
+    points = (answer.cut, answer.reset, answer.after)
+    return len(span) > next(at for at in points if at is not None)
 
 
-def _body_span(start: Message) -> Span | None:
+def _body(start: Message) -> tuple[Span | None, bool]:
+    """Which bytes a response brings, and whether they are a file's; None for a redirect or a refusal."""
     headers = Headers(raw=start["headers"])
     if start["status"] == 206:
         first, _, last = headers["content-range"].removeprefix("bytes ").partition("/")[0].partition("-")
-        return Span(int(first), int(last) + 1)
-    is_file = start["status"] == 200 and "accept-ranges" in headers
-    return Span(0, int(headers["content-length"])) if is_file else None
+        return Span(int(first), int(last) + 1), True
+    if start["status"] != 200:
+        return None, False
+    return Span(0, int(headers["content-length"])), "accept-ranges" in headers
 
 
 def _response(answer: Answer, scope: Scope) -> Response | None:

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .signing import unsigned
+from .wire import connection
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Seen:
     """One request and what was answered; status 0 means that no answer has begun.
 
     `query` is decoded and without signature, `range` is the header, `bytes_sent` counts the body bytes handed to the
-    network so far, `authorised` says that an Authorization header came.
+    network so far, `authorised` says that an Authorization header came. Requests over one TCP connection have the same
+    `connection`.
     """
 
     origin: str
@@ -28,6 +30,7 @@ class Seen:
     range: str | None
     authorised: bool
     bytes_sent: int
+    connection: int = 0
 
 
 class _Entry:
@@ -50,6 +53,7 @@ class _Entry:
             range=headers.get("range"),
             authorised="authorization" in headers,
             bytes_sent=self.bytes_sent,
+            connection=connection(self._scope).number,
         )
 
 

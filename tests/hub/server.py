@@ -19,6 +19,7 @@ from .faults import FaultQueue, Faults
 from .origins import Signer, cdn_app, hub_app
 from .record import Log, Recorder, Seen
 from .store import Store
+from .wire import Connection
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5
@@ -90,7 +91,7 @@ class LocalHub:
         self._sockets = _listen(self._ports)
         self.url, self.cdn_url = (f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in self._sockets)
         self.public_cdn_url = self.public_cdn_url or self.cdn_url
-        self._runner = _Runner(self._apps, self._sockets)
+        self._runner = _Runner(self._apps(), self._sockets)
         self._runner.start()
         return self
 
@@ -107,21 +108,20 @@ class LocalHub:
         if self._log.failures and error is None:
             raise RuntimeError("the local Hub itself failed:\n" + "\n".join(self._log.failures))
 
-    def _apps(self, stopped: asyncio.Event) -> list[ASGIApp]:
+    def _apps(self) -> list[ASGIApp]:
         apps = {"hub": hub_app(self._store, self._signer), "cdn": cdn_app(self._store, self._signer)}
-        return [Recorder(Faults(app, name, self._faults, stopped), name, self._log) for name, app in apps.items()]
+        return [Recorder(Faults(app, name, self._faults), name, self._log) for name, app in apps.items()]
 
 
 class _Runner(threading.Thread):
     """One event loop in one daemon thread, with a uvicorn server for each socket."""
 
-    def __init__(self, apps: Callable[[asyncio.Event], list[ASGIApp]], sockets: list[socket.socket]) -> None:
+    def __init__(self, apps: list[ASGIApp], sockets: list[socket.socket]) -> None:
         super().__init__(name="local-hub", daemon=True)
         self._apps = apps
         self._sockets = sockets
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopped: asyncio.Event | None = None
         self._servers: list[uvicorn.Server] = []
 
     def start(self) -> None:
@@ -141,8 +141,8 @@ class _Runner(threading.Thread):
             self._ready.set()
 
     async def _serve(self) -> None:
-        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
-        self._servers = [uvicorn.Server(_config(app)) for app in self._apps(self._stopped)]
+        self._loop = asyncio.get_running_loop()
+        self._servers = [uvicorn.Server(_config(app)) for app in self._apps]
         serving = [server.serve([sock]) for server, sock in zip(self._servers, self._sockets, strict=True)]
         await asyncio.gather(*serving, self._announce())
 
@@ -153,8 +153,6 @@ class _Runner(threading.Thread):
 
     def _hang_up(self) -> None:
         """Drop every connection at once: a client that hangs must not keep the Hub from stopping."""
-        if self._stopped is not None:
-            self._stopped.set()
         for server in self._servers:
             server.should_exit = True
             for connection in list(server.server_state.connections):
@@ -166,7 +164,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,11 +62,14 @@ def test_the_tree_can_be_asked_folder_by_folder(api: HfApi) -> None:
 
 
 def test_a_long_tree_comes_in_pages() -> None:
-    files = {f"{i:05}.txt": b"%d" % i for i in range(2500)}
-    with LocalHub([Repo("org/long", [Commit(files)])]) as hub:
-        listed = HfApi(endpoint=hub.url, token=False).list_repo_tree("org/long", recursive=True)
-        assert [entry.path for entry in listed] == sorted(files)
-        assert len(hub.seen) == 3
+    files = {f"folder-{i % 7}/{i:05}.txt": b"%d" % i for i in range(10_001)}
+    with LocalHub([Repo("org/long", [Commit(files)], info_limit=10_000)]) as hub:
+        api = HfApi(endpoint=hub.url, token=False)
+        assert len(api.model_info("org/long", files_metadata=True).siblings or []) == 10_000
+        listed = {entry.path: entry for entry in api.list_repo_tree("org/long", recursive=True)}
+        assert len(hub.seen) == 1 + 11
+    assert listed.keys() - files.keys() == {f"folder-{i}" for i in range(7)}
+    assert (len(listed), listed["folder-4/10000.txt"].size) == (10_008, 5)
 
 
 def test_paths_info_leaves_out_what_is_not_there(api: HfApi) -> None:
@@ -181,6 +187,23 @@ def test_a_token_that_nobody_knows(hub: LocalHub, tmp_path: Path) -> None:
 
 def test_whoami(hub: LocalHub) -> None:
     assert HfApi(endpoint=hub.url).whoami("hf_good")["name"] == "local"
+
+
+def test_hf_cache_verify(hub: LocalHub, tmp_path: Path) -> None:
+    folder = Path(snapshot_download("org/name", endpoint=hub.url, cache_dir=tmp_path, token=False))
+    good = _verify(hub, tmp_path)
+    assert (good.returncode, f"Verified {len(SECOND.files)} file(s)" in good.stdout) == (0, True)
+    damaged = bytearray(WEIGHTS)
+    damaged[7] ^= 1
+    (folder / "model.safetensors").write_bytes(damaged)
+    bad = _verify(hub, tmp_path)
+    assert (bad.returncode, "model.safetensors: expected" in bad.stdout) == (1, True)
+
+
+def _verify(hub: LocalHub, cache: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "huggingface_hub.cli.hf", "cache", "verify", "org/name", "--cache-dir", str(cache)]
+    environ = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(cache / "home"), "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
 
 
 def _lfs() -> tuple[str | None, int, str]:
