@@ -10,5 +10,6 @@ from .answer import Answer
 from .content import Blob, Commit, Repo
 from .record import Seen
 from .server import LocalHub
+from .tls import NAMES
 
-__all__ = ["Answer", "Blob", "Commit", "LocalHub", "Repo", "Seen"]
+__all__ = ["NAMES", "Answer", "Blob", "Commit", "LocalHub", "Repo", "Seen"]

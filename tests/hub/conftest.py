@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
 import urllib3
+from huggingface_hub import close_session
 
-from tests.hub import Commit, LocalHub, Repo
+from tests.hub import NAMES, Commit, LocalHub, Repo
 
+PLAIN_AND_TLS = pytest.mark.parametrize("running", ["plain", "tls"], indirect=True, scope="module")
 WEIGHTS = random.Random(1).randbytes(3_000_001)
 FIRST = Commit({"config.json": b'{"a": 0}', "weights.bin": b"old"}, "first", "2024-01-01T00:00:00.000Z")
 SECOND = Commit(
@@ -32,15 +36,21 @@ TOKENS = {"hf_good": {"org/gated", "org/private"}, "hf_poor": set[str]()}
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[LocalHub]:
-    with LocalHub([PUBLIC, GATED, PRIVATE, CANONICAL], tokens=TOKENS) as hub:
+def running(request: pytest.FixtureRequest) -> Iterator[LocalHub]:
+    with LocalHub(
+        [PUBLIC, GATED, PRIVATE, CANONICAL], tokens=TOKENS, tls=getattr(request, "param", "") == "tls"
+    ) as hub:
         yield hub
 
 
 @pytest.fixture
-def hub(running: LocalHub) -> Iterator[LocalHub]:
+def hub(running: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     running.clear()
+    if running.url.startswith("https:"):
+        monkeypatch.setenv("SSL_CERT_FILE", str(running.ca_file))
+        close_session()  # the client reads the variable once
     yield running
+    close_session()
     running.public_cdn_url = running.cdn_url
 
 
@@ -62,6 +72,21 @@ class Client:
 
 
 @pytest.fixture
-def client() -> Iterator[Client]:
-    with urllib3.PoolManager() as pool:
+def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+    hub = request.getfixturevalue("hub") if "hub" in request.fixturenames else None
+    ca_certs = str(hub.ca_file) if hub and hub.url.startswith("https:") else None
+    with urllib3.PoolManager(ca_certs=ca_certs) as pool:
         yield Client(pool)
+
+
+def connect(address: tuple[str, int]) -> socket.socket:
+    """A bare connection."""
+    return socket.create_connection(address, timeout=20)
+
+
+def connect_to(hub: LocalHub, origin: str = "hub") -> socket.socket:
+    """A bare connection to an origin, encrypted if the Hub is."""
+    sock = connect(hub.addresses[NAMES[origin]])
+    if hub.url.startswith("http:"):
+        return sock
+    return ssl.create_default_context(cafile=hub.ca_file).wrap_socket(sock, server_hostname=NAMES[origin])

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 
 import uvicorn
@@ -19,6 +20,7 @@ from .faults import FaultQueue, Faults
 from .origins import Signer, cdn_app, hub_app
 from .record import Log, Recorder, Seen
 from .store import Store
+from .tls import NAMES, Authority
 from .wire import Connection
 
 _START_SECONDS = 30.0
@@ -32,6 +34,7 @@ class LocalHub:
     expires_in seconds until a signed URL of the CDN expires
     clock      what the CDN's expiry is measured with
     ports      of the Hub and CDN origins; 0 is any free one (OSError when one is in use)
+    tls        speak https, with certificates for 127.0.0.1 and `NAMES` that `ca_file` vouches for
     """
 
     def __init__(
@@ -42,12 +45,15 @@ class LocalHub:
         expires_in: float = 3600.0,
         clock: Callable[[], float] = time.time,
         ports: tuple[int, int] = (0, 0),
+        tls: bool = False,
     ) -> None:
         self._store = Store(repos, tokens or {})
         self._signer = Signer(secrets.token_bytes(32), "", expires_in, clock)
         self._log = Log()
         self._faults = FaultQueue()
         self._ports = ports
+        self._tls = tls
+        self._authority: Authority | None = None
         self._sockets: list[socket.socket] = []
         self._runner: _Runner | None = None
         self.url = ""
@@ -66,6 +72,18 @@ class LocalHub:
     def seen(self) -> tuple[Seen, ...]:
         """Every request of both origins so far, in order of arrival."""
         return self._log.seen
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate authority of a running Hub that speaks TLS, as a PEM file."""
+        if self._authority is None:
+            raise RuntimeError("only a running LocalHub(tls=True) has a certificate authority")
+        return self._authority.ca_file
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Where the names of `NAMES` are, for a proxy that does what the DNS can't."""
+        return {name: sock.getsockname() for name, sock in zip(NAMES.values(), self._sockets, strict=True)}
 
     @property
     def repos(self) -> Mapping[str, Repo]:
@@ -89,9 +107,11 @@ class LocalHub:
         if self._runner is not None:
             raise RuntimeError("this LocalHub is running already")
         self._sockets = _listen(self._ports)
-        self.url, self.cdn_url = (f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in self._sockets)
+        scheme = "https" if self._tls else "http"
+        self.url, self.cdn_url = (f"{scheme}://127.0.0.1:{sock.getsockname()[1]}" for sock in self._sockets)
         self.public_cdn_url = self.public_cdn_url or self.cdn_url
-        self._runner = _Runner(self._apps(), self._sockets)
+        self._authority = Authority() if self._tls else None
+        self._runner = _Runner(self._configs(), self._sockets)
         self._runner.start()
         return self
 
@@ -103,22 +123,33 @@ class LocalHub:
             runner.stop()
         for sock in self._sockets:
             sock.close()
+        if self._authority is not None:
+            self._authority.close()
         if self.public_cdn_url == self.cdn_url:
             self.public_cdn_url = ""
         if self._log.failures and error is None:
             raise RuntimeError("the local Hub itself failed:\n" + "\n".join(self._log.failures))
 
-    def _apps(self) -> list[ASGIApp]:
+    def _configs(self) -> list[uvicorn.Config]:
         apps = {"hub": hub_app(self._store, self._signer), "cdn": cdn_app(self._store, self._signer)}
-        return [Recorder(Faults(app, name, self._faults), name, self._log) for name, app in apps.items()]
+        return [
+            self._config(name, Recorder(Faults(app, name, self._faults), name, self._log)) for name, app in apps.items()
+        ]
+
+    def _config(self, origin: str, app: ASGIApp) -> uvicorn.Config:
+        config = _config(app)
+        config.load()
+        if self._authority is not None:
+            config.ssl = self._authority.context(origin)
+        return config
 
 
 class _Runner(threading.Thread):
     """One event loop in one daemon thread, with a uvicorn server for each socket."""
 
-    def __init__(self, apps: list[ASGIApp], sockets: list[socket.socket]) -> None:
+    def __init__(self, configs: list[uvicorn.Config], sockets: list[socket.socket]) -> None:
         super().__init__(name="local-hub", daemon=True)
-        self._apps = apps
+        self._configs = configs
         self._sockets = sockets
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -142,7 +173,7 @@ class _Runner(threading.Thread):
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._servers = [uvicorn.Server(_config(app)) for app in self._apps]
+        self._servers = [uvicorn.Server(config) for config in self._configs]
         serving = [server.serve([sock]) for server, sock in zip(self._servers, self._sockets, strict=True)]
         await asyncio.gather(*serving, self._announce())
 

@@ -15,7 +15,9 @@ import urllib3
 from huggingface_hub import hf_hub_download
 
 from tests.hub import Answer, LocalHub
-from tests.hub.conftest import PUBLIC, WEIGHTS, Client
+from tests.hub.conftest import PLAIN_AND_TLS, PUBLIC, WEIGHTS, Client, connect_to
+
+pytestmark = PLAIN_AND_TLS
 
 INFO = "/api/models/org/name"
 
@@ -96,7 +98,7 @@ def test_a_reset_comes_after_so_many_bytes(hub: LocalHub, client: Client, point:
     hub.answer(Answer(on="cdn", reset=point))
     with open_body(client, signed) as answer:
         got = answer.read(point)
-        with pytest.raises(urllib3.exceptions.ProtocolError, match="reset by peer"):
+        with pytest.raises(urllib3.exceptions.ProtocolError, match=_reset(hub)):
             answer.read1(1)
     assert (got == WEIGHTS[:point], hub.seen[-1].bytes_sent) == (True, point)
     assert client.get(signed).data == WEIGHTS
@@ -104,8 +106,13 @@ def test_a_reset_comes_after_so_many_bytes(hub: LocalHub, client: Client, point:
 
 def test_a_listing_can_be_reset_too(hub: LocalHub, client: Client) -> None:
     hub.answer(Answer(match="/api/", reset=10))
-    with pytest.raises(urllib3.exceptions.ProtocolError, match="reset by peer"):
+    with pytest.raises(urllib3.exceptions.ProtocolError, match=_reset(hub)):
         client.get(hub.url + INFO)
+
+
+def _reset(hub: LocalHub) -> str:
+    """OpenSSL tells some Pythons of a reset as if it were an end."""
+    return "reset by peer|IncompleteRead" if hub.url.startswith("https:") else "reset by peer"
 
 
 def test_a_dripping_body_is_whole(hub: LocalHub, client: Client) -> None:
@@ -127,10 +134,11 @@ def test_a_drip_of_one_byte_a_second(hub: LocalHub, client: Client, path: str) -
 
 
 @contextmanager
-def plain(url: str) -> Iterator[http.client.HTTPResponse]:
-    """A GET by a client that shows what is on the wire."""
+def wire(hub: LocalHub, url: str) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a GET, by a client that shows what is on the wire."""
     parts = urlsplit(url)
-    with closing(http.client.HTTPConnection(parts.netloc, timeout=20)) as connection:
+    with connect_to(hub, "cdn") as sock, closing(http.client.HTTPConnection(parts.netloc)) as connection:
+        connection.sock = sock
         connection.request("GET", f"{parts.path}?{parts.query}")
         with connection.getresponse() as answer:
             yield answer
@@ -145,7 +153,7 @@ def test_a_body_longer_than_the_file(
 ) -> None:
     signed = client.signed(hub)
     hub.answer(Answer(on="cdn", long=100_000, declared=declared))
-    with plain(signed) as answer:
+    with wire(hub, signed) as answer:
         assert answer.headers["Content-Length"] == length
         assert answer.read() == WEIGHTS + bytes(extra)
     assert len(hub.seen) == 2
@@ -154,20 +162,9 @@ def test_a_body_longer_than_the_file(
 def test_what_is_more_than_the_content_length_is_on_the_wire(hub: LocalHub, client: Client) -> None:
     signed = client.signed(hub)
     hub.answer(Answer(on="cdn", long=5, declared="file"))
-    with plain(signed) as answer:
+    with wire(hub, signed) as answer:
         assert answer.fp.read() == WEIGHTS + bytes(5)
     assert hub.seen[-1].bytes_sent == len(WEIGHTS) + 5
-
-
-def test_a_body_without_an_end_ends_with_its_client(client: Client) -> None:
-    with LocalHub([PUBLIC]) as hub:
-        signed = client.signed(hub)
-        hub.answer(Answer(on="cdn", long=1 << 60, declared="nothing"))
-        answer = open_body(client, signed)
-        assert answer.read(len(WEIGHTS) + 10) == WEIGHTS + bytes(10)
-        answer.drain_conn = lambda: None  # type: ignore[method-assign]
-        answer.close()
-    assert hub.seen[-1].bytes_sent < 1 << 40
 
 
 @pytest.mark.parametrize("lie", ["bytes 0-9/3000001", "bytes 10-19/7", "lines 1-2", ""])

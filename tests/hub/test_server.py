@@ -16,7 +16,7 @@ import pytest
 import urllib3
 
 from tests.hub import Answer, Commit, LocalHub, Repo
-from tests.hub.conftest import PUBLIC, Client
+from tests.hub.conftest import PUBLIC, WEIGHTS, Client
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,6 +86,17 @@ def test_a_client_that_leaves_ends_the_reading(tmp_path: Path, client: Client, c
     gc.collect()
     assert hub.seen[1].bytes_sent < 256 << 20
     assert capfd.readouterr().err == ""
+
+
+def test_a_body_without_an_end_ends_with_its_client(client: Client) -> None:
+    with LocalHub([PUBLIC]) as hub:
+        signed = client.signed(hub)
+        hub.answer(Answer(on="cdn", long=1 << 60, declared="nothing"))
+        answer = client.pool.request("GET", signed, preload_content=False)
+        assert answer.read(len(WEIGHTS) + 10) == WEIGHTS + bytes(10)
+        answer.drain_conn = lambda: None  # type: ignore[method-assign]
+        answer.close()
+    assert hub.seen[-1].bytes_sent < 1 << 40
 
 
 def test_its_own_mistakes_are_told(tmp_path: Path, client: Client) -> None:

@@ -48,10 +48,11 @@ class Connection(HttpToolsProtocol):
             await asyncio.wait_for(self._lost.wait(), seconds)
 
     async def write(self, data: bytes) -> None:
-        """Send bytes past HTTP."""
+        """Send bytes past HTTP; nothing once it has ended."""
         if self.flow.write_paused:
             await self.flow.drain()
-        self.transport.write(data)
+        if not self.lost:
+            self.transport.write(data)
 
     async def hang_up(self) -> None:
         """End it properly: FIN once everything is sent."""
@@ -111,9 +112,8 @@ class _Raw:
 
     async def _head(self, head: bytes) -> None:
         for piece, seconds in paced(head, self._rate):
-            if not self._to.lost:
-                await self._to.write(piece)
-                await self._to.wait(seconds)
+            await self._to.write(piece)
+            await self._to.wait(seconds)
 
 
 def connection(scope: Scope) -> Connection:
