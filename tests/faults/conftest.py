@@ -9,10 +9,10 @@ import pytest
 
 from tests.faults import prepare
 from tests.faults.build import ROOT, ToxiproxyError, binary
-from tests.faults.case import CONTENDERS
 from tests.faults.plugin import Matrix
 from tests.faults.scenario import read_all
 from tests.faults.server import Server
+from tests.faults.words import CONTENDERS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,13 +1,16 @@
 """What runs in the fresh process: one unmodified client, one call, one result file.
 
-`python -P contender.py JOB.json`: the job names the contender, the repo, the policy, and the files to write. A file
-`ready` marks the moment before the call, after the imports.
+`python -P contender.py FOLDER`: `job.json` in the folder says what to call. A file `ready` marks that the libraries
+are imported; the call follows a byte on standard input, and `result.json` tells how it ended.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import resource
+import struct
 import sys
 import threading
 import time
@@ -16,46 +19,50 @@ from pathlib import Path
 from typing import Any
 
 Call = Callable[[], "int | None"]
+_CAPABILITY_VERSION = 0x20080522
 
 
-def phaita_loader(repo: str, policy: dict[str, Any]) -> Call:
+def phaita_loader(job: dict[str, Any]) -> Call:
     """This repo's loader; the call returns the number of failed attempts that count."""
+    from phaita_loader import Backoff, ModelRequest, Policy, fetch, load
+
+    policy = job["policy"]
+    patience = Policy(**{**policy, "backoff": Backoff(**policy["backoff"])})
+    request = ModelRequest(job["repo"], job["revision"])
+    if job["files_only"]:
+        return lambda: counted(fetch(request, policy=patience).attempts)
     import transformers.modeling_utils  # noqa: F401 (most of the imports, torch among them, before the clock starts)
 
-    from phaita_loader import Backoff, ModelRequest, Policy, load
-
-    patience = Policy(**{**policy, "backoff": Backoff(**policy["backoff"])})
-
     def call() -> int:
-        loaded = load(ModelRequest(repo), policy=patience)
+        loaded = load(request, policy=patience)
         assert loaded.model is not None
         return counted(loaded.snapshot.attempts)
 
     return call
 
 
-def huggingface_hub(repo: str, _policy: dict[str, Any]) -> Call:
+def huggingface_hub(job: dict[str, Any]) -> Call:
     """`snapshot_download`: the files, without a model."""
     from huggingface_hub import snapshot_download
 
     def call() -> None:
-        snapshot_download(repo)
+        snapshot_download(job["repo"], revision=job["revision"])
 
     return call
 
 
-def transformers(repo: str, _policy: dict[str, Any]) -> Call:
+def transformers(job: dict[str, Any]) -> Call:
     """`AutoModel.from_pretrained`: the files that it wants and the model."""
     import transformers.modeling_utils  # noqa: F401 (as above)
     from transformers import AutoModel
 
     def call() -> None:
-        AutoModel.from_pretrained(repo)
+        AutoModel.from_pretrained(job["repo"], revision=job["revision"])
 
     return call
 
 
-CONTENDERS: dict[str, Callable[[str, dict[str, Any]], Call]] = {
+CONTENDERS: dict[str, Callable[[dict[str, Any]], Call]] = {
     "phaita_loader": phaita_loader,
     "huggingface_hub": huggingface_hub,
     "transformers": transformers,
@@ -67,10 +74,8 @@ def counted(attempts: Any) -> int:
     return sum(attempt.counted for attempt in attempts)
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def run(call: Call) -> dict[str, Any]:
     """Make the call and say what became of it."""
-    call = CONTENDERS[job["contender"]](job["repo"], job["policy"])
-    Path(job["ready"]).touch()
     begin = time.monotonic()
     try:
         attempts, outcome, message = call(), "loaded", ""
@@ -85,8 +90,21 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
 
 
-def end_with_parent() -> None:
-    """Leave when standard input ends: the harness is gone, and nobody would end this process at its cap."""
+def be_ordinary() -> None:
+    """Give up what makes root more than the owner of its files: a read-only folder is read-only to this process."""
+    capset = getattr(ctypes.CDLL(None), "capset", None)
+    if os.geteuid() == 0 and (capset is None or capset(struct.pack("Ii", _CAPABILITY_VERSION, 0), bytes(24)) != 0):
+        raise SystemExit("run the matrix as an ordinary user: this root can't give up its privileges")
+
+
+def limit_disk(size: int | None) -> None:
+    """No file may grow beyond this many bytes: the next write fails with EFBIG, as one to a full disk with ENOSPC."""
+    if size is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def leave() -> None:
+    """Standard input has ended: the harness is gone, and nobody would end this process at its cap."""
     while os.read(0, 1):
         pass
     os._exit(3)
@@ -94,12 +112,18 @@ def end_with_parent() -> None:
 
 def main() -> None:
     """Run the job; the result appears at once and whole."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    result = Path(job["result"])
-    partial = result.with_suffix(".partial")
-    partial.write_text(json.dumps(run(job)), encoding="utf-8")
-    partial.replace(result)
+    be_ordinary()
+    folder = Path(sys.argv[1])
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    call = CONTENDERS[job["contender"]](job)
+    (folder / "ready").touch()
+    if not os.read(0, 1):
+        return
+    threading.Thread(target=leave, daemon=True).start()
+    limit_disk(job["disk"])
+    partial = folder / "result.partial"
+    partial.write_text(json.dumps(run(call)), encoding="utf-8")
+    partial.replace(folder / "result.json")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from toxiproxy.proxy import Proxy
 from toxiproxy.server import Toxiproxy
 
 from tests.faults.build import ToxiproxyError
-from tests.faults.scenario import Toxic
 from tests.faults.server import HOST, Server
+from tests.faults.words import Toxic
 
 _CALL_SECONDS = 10.0
 _SETTLE_SECONDS = 2.0
@@ -56,9 +56,9 @@ class Proxies:
                 with self._call("remove a proxy"):
                     proxy.destroy()
 
-    def disturb(self, origins: Sequence[str], toxics: Sequence[Toxic], *, down: bool) -> None:
-        """Put the toxics on the proxies of these origins and, if `down`, let them refuse connections."""
-        for proxy in (self._proxies[origin] for origin in origins):
+    def disturb(self, origins: Sequence[str], toxics: Sequence[Toxic]) -> None:
+        """Put the toxics on the proxies of these origins."""
+        for proxy in self._of(origins):
             for at, toxic in enumerate(toxics):
                 with self._call(f"add {toxic.type}"):
                     proxy.add_toxic(
@@ -68,20 +68,29 @@ class Proxies:
                         toxicity=toxic.toxicity,
                         attributes=dict(toxic.attributes),
                     )
-            if down:
-                with self._call("take a proxy down"):
-                    proxy.disable()
-            self._confirm(proxy, len(toxics), enabled=not down)
+            self._confirm(proxy, toxics=len(toxics))
 
-    def lift(self, origins: Sequence[str]) -> None:
-        """Take all toxics off and let the proxies of these origins accept connections."""
-        for proxy in (self._proxies[origin] for origin in origins):
+    def clear(self, origins: Sequence[str]) -> None:
+        """Take all toxics off."""
+        for proxy in self._of(origins):
             with self._call("remove toxics"):
                 for name in sorted(proxy.toxics()):
                     proxy.destroy_toxic(name)
-                if not proxy.enabled:
-                    proxy.enable()
-            self._confirm(proxy, 0, enabled=True)
+            self._confirm(proxy, toxics=0)
+
+    def refuse(self, origins: Sequence[str]) -> None:
+        """Let the proxies of these origins end their connections and accept no others."""
+        for proxy in self._of(origins):
+            with self._call("take a proxy down"):
+                proxy.disable()
+            self._confirm(proxy, enabled=False)
+
+    def accept(self, origins: Sequence[str]) -> None:
+        """Let the proxies of these origins accept connections again."""
+        for proxy in self._of(origins):
+            with self._call("put a proxy up"):
+                proxy.enable()
+            self._confirm(proxy, enabled=True)
 
     def delivered(self) -> int:
         """Bytes sent to the client over connections that have ended.
@@ -111,11 +120,15 @@ class Proxies:
         failed = (json.loads(line) for line in lines if self._case in line and "Could not write to destination" in line)
         return sum(entry["bytes"] for entry in failed if entry["link"].endswith("downstream"))
 
-    def _confirm(self, proxy: Proxy, toxics: int, *, enabled: bool) -> None:
+    def _of(self, origins: Sequence[str]) -> list[Proxy]:
+        return [self._proxies[origin] for origin in origins]
+
+    def _confirm(self, proxy: Proxy, **expected: int) -> None:
         """The client takes a 5xx for success, so look at what the server holds."""
         with self._call("look at a proxy"):
             held = APIConsumer.get(f"/proxies/{proxy.name}", timeout=_CALL_SECONDS).json()
-        if len(held["toxics"]) != toxics or held["enabled"] != enabled:
+        found = {"toxics": len(held["toxics"]), "enabled": held["enabled"]}
+        if any(found[word] != value for word, value in expected.items()):
             raise ToxiproxyError(f"Toxiproxy did not do as told: {held}")
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,30 +15,36 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Cache:
-    """What is in a cache: the wrong things, a sentence each; bytes and paths of the files of all snapshots."""
+    """What is in a cache: the wrong things, a sentence each; bytes of all snapshots; commit -> paths."""
 
     wrong: tuple[str, ...]
     size: int
-    paths: frozenset[str]
+    snapshots: Mapping[str, frozenset[str]]
 
     def lacking(self, repo: Repo, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        """Files of the repo that match a pattern and are in no snapshot."""
-        needed = (path for path in repo.files() if any(fnmatch(path, pattern) for pattern in patterns))
-        return tuple(sorted(set(needed) - self.paths))
+        """Files of a commit that match a pattern and are not in its snapshot; of the commit that lacks the fewest."""
+        known = {commit: paths for commit, paths in self.snapshots.items() if commit in repo.shas}
+        gaps = [sorted(_needed(repo, commit, patterns) - paths) for commit, paths in known.items()]
+        smallest = min(gaps or [sorted(_needed(repo, "main", patterns))], key=len)
+        return tuple(smallest)
+
+
+def _needed(repo: Repo, revision: str, patterns: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(path for path in repo.files(revision) if any(fnmatch(path, pattern) for pattern in patterns))
 
 
 def look(hf_home: Path, repo: Repo) -> Cache:
     """Compare every snapshot file and every blob of the repo with the repo's own bytes."""
     folder = hf_home / "hub" / f"models--{repo.repo_id.replace('/', '--')}"
     wrong = [sentence for blob in _files(folder / "blobs") for sentence in _check_blob(blob, repo)]
-    size, paths = 0, set()
+    size, snapshots = 0, {}
     for snapshot in sorted((folder / "snapshots").glob("*")):
-        for file in _files(snapshot):
-            path = file.relative_to(snapshot).as_posix()
+        files = {file.relative_to(snapshot).as_posix(): file for file in _files(snapshot)}
+        for path, file in files.items():
             wrong += _check(file, f"snapshots/{path}", _blob(repo, snapshot.name, path))
             size += file.stat().st_size if file.exists() else 0
-            paths.add(path)
-    return Cache(tuple(wrong), size, frozenset(paths))
+        snapshots[snapshot.name] = frozenset(files)
+    return Cache(tuple(wrong), size, snapshots)
 
 
 def _files(folder: Path) -> list[Path]:

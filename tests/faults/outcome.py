@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.faults.scenario import Expect
+from tests.faults.words import Expect
 
 LOADED = "loaded"
 WRONG = "wrong bytes"
@@ -17,7 +17,8 @@ class Outcome:
 
     seconds: of the contender's call, in its own process, its libraries imported before. attempts: failed ones that
     count, None for contenders that don't say. requests: seen by the Hub and its CDN. delivered: bytes that the
-    client was sent, HTTP headers included. needed: bytes of the files it fetched; where it did not load, of the repo.
+    client was sent, HTTP headers included. needed: bytes of the files in its cache; where it did not load, of the
+    repo. output: the end of what it wrote to the terminal.
     """
 
     scenario: str
@@ -29,6 +30,7 @@ class Outcome:
     requests: int = 0
     delivered: int = 0
     needed: int = 0
+    output: str = ""
 
     @property
     def loaded(self) -> bool:
@@ -42,17 +44,15 @@ class Outcome:
 
     def unmet(self, expect: Expect) -> list[str]:
         """What was expected and did not happen, a sentence each; empty when all is well."""
+        said = f"{self.message}\n{self.output}"
+        ratio, within, requests = expect.transfer_ratio_max, expect.within, expect.requests_max
         wanted = [
             (self.outcome == expect.outcome, f"outcome {self.outcome} ({self.message}), expected {expect.outcome}"),
             (expect.attempts in (None, self.attempts), f"{self.attempts} attempts failed, expected {expect.attempts}"),
-            (
-                expect.transfer_ratio_max is None or self.ratio <= expect.transfer_ratio_max,
-                f"transfer ratio {self.ratio:.3f}, expected at most {expect.transfer_ratio_max}",
-            ),
-            (
-                expect.within is None or self.seconds <= expect.within,
-                f"took {self.seconds:.1f} s, expected at most {expect.within} s",
-            ),
+            (ratio is None or self.ratio <= ratio, f"transfer ratio {self.ratio:.3f}, expected at most {ratio}"),
+            (within is None or self.seconds <= within, f"took {self.seconds:.1f} s, expected at most {within} s"),
+            (requests is None or self.requests <= requests, f"{self.requests} requests, expected at most {requests}"),
+            (expect.says in said, f"expected it to say {expect.says!r}, it said {said.strip()[-300:]!r}"),
         ]
         return [sentence for met, sentence in wanted if not met]
 

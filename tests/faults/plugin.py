@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.faults import report
+from tests.faults import page, report
 from tests.faults.build import MODULE
-from tests.faults.case import CONTENDERS
 from tests.faults.outcome import Outcome
 from tests.faults.scenario import read_all
 
@@ -64,14 +63,14 @@ class Matrix:
         if not self._outcomes:
             return
         made = self._report()
-        report.write(made, self._folder)
+        report.write(made, self._folder, page.markdown(made))
         width = shutil.get_terminal_size((120, 40)).columns
         console = Console(file=io.StringIO(), width=width, force_terminal=terminalreporter.hasmarkup)
-        console.print(report.terminal(made))
+        console.print(page.terminal(made))
         assert isinstance(console.file, io.StringIO)
         terminalreporter.write_line(console.file.getvalue())
-        for sentence in made.summary():
-            terminalreporter.write_line(sentence)
+        for line in page.summary(made):
+            terminalreporter.write_line(line)
         terminalreporter.write_line(f"report: {self._folder.name}/faults.md, {self._folder.name}/faults.json")
 
     def _select(self, ids: Iterable[str]) -> None:
@@ -90,13 +89,12 @@ class Matrix:
             date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
             versions=_versions(),
-            planned=len(scenarios) * len(CONTENDERS),
+            planned=sum(len(scenario.contenders) for scenario in scenarios),
             selected=len(self._ids),
             seconds=time.monotonic() - self._begin,
         )
-        names = [scenario.name for scenario in scenarios]
-        key = {(name, contender): at for at, name in enumerate(names) for contender in CONTENDERS}
-        return report.Report(run, scenarios, sorted(self._outcomes, key=lambda o: key[o.scenario, o.contender]))
+        order = {(one.name, contender): at for at, one in enumerate(scenarios) for contender in one.contenders}
+        return report.Report(run, scenarios, sorted(self._outcomes, key=lambda o: order[o.scenario, o.contender]))
 
 
 def _versions() -> dict[str, str]:

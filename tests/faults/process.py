@@ -1,4 +1,4 @@
-"""A contender's process: a fresh interpreter, an empty HF_HOME, a clean environment, a wall-clock cap."""
+"""A contender's process: a fresh interpreter with a home of its own and a clean environment, that calls when told."""
 
 from __future__ import annotations
 
@@ -8,94 +8,115 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from tests.faults.scenario import Scenario
+from tests.faults.words import Patience
 
 SCRIPT = Path(__file__).with_name("contender.py")
-_IMPORT_SECONDS = 180.0
-_TICK_SECONDS = 0.02
+_OUTPUT = 4000  # characters of it that are kept
 # Without cached bytecode every fresh process would compile torch and transformers again.
 _DROPPED = ("HF_", "HUGGING", "TRANSFORMERS_", "PHAITA_", "PYTEST_", "COV_", "PYTHONDONTWRITEBYTECODE")
 
 
-def run(
-    contender: str, scenario: Scenario, endpoint: str, folder: Path, tick: Callable[[float], None]
-) -> dict[str, Any]:
-    """The contender's result; `tick(seconds since its call)` is called every 20 ms while it runs.
+@dataclass(frozen=True)
+class Job:
+    """What a process is to call, and under which conditions. `home` becomes its HF_HOME."""
 
-    `folder` becomes the home of its files. A contender that outlives the cap is killed; one that ends without a
-    result gets the outcome "crashed" and the last line that it wrote.
-    """
-    home, ready, result = folder / "hf_home", folder / "ready", folder / "result.json"
-    home.mkdir(parents=True)
-    job = {"contender": contender, "repo": scenario.repo, "policy": asdict(scenario.policy)}
-    job_file = folder / "job.json"
-    job_file.write_text(json.dumps({**job, "ready": str(ready), "result": str(result)}), encoding="utf-8")
-    with (folder / "output.txt").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-P", str(SCRIPT), str(job_file)],
-            env=environment(scenario, endpoint, home),
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        _wait(process, _IMPORT_SECONDS, lambda _: None, until=ready.exists)
-        killed = _wait(process, scenario.cap, tick)
-    finally:
-        # The whole group: a client may have started processes of its own.
+    contender: str
+    repo: str
+    endpoint: str
+    home: Path
+    revision: str = "main"
+    files_only: bool = False
+    policy: Patience = field(default_factory=Patience)
+    offline: bool = False
+    token: str | None = None
+    disk: int | None = None
+
+    def as_json(self) -> str:
+        """For the process."""
+        return json.dumps({**asdict(self), "home": str(self.home)})
+
+
+class Process:
+    """`with Process(job, folder) as process:` imports its libraries, then waits for `go`; killed at the end."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self._folder = folder
+        job.home.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(job.as_json(), encoding="utf-8")
+        with (folder / "output.txt").open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(SCRIPT), str(folder)],
+                env=environment(job, folder.parent / "user_cache"),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    @property
+    def ready(self) -> bool:
+        """Are its libraries imported?"""
+        return (self._folder / "ready").exists()
+
+    @property
+    def ended(self) -> bool:
+        """Is it over, in whatever way?"""
+        return self._process.poll() is not None
+
+    def go(self) -> None:
+        """Make the call now."""
+        with contextlib.suppress(BrokenPipeError):  # it crashed before: its result says so
+            os.write(self._process.stdin.fileno() if self._process.stdin else -1, b"\n")
+
+    def kill(self) -> None:
+        """End it and whatever processes it started."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
-    return _result(result, folder / "output.txt", scenario.cap if killed else None)
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def result(self, killed_at: float | None = None) -> dict[str, Any]:
+        """What it wrote; else "hung" where it was killed at the cap, or "crashed", with the last line that it said."""
+        output = (self._folder / "output.txt").read_text(encoding="utf-8", errors="replace")[-_OUTPUT:]
+        file = self._folder / "result.json"
+        if file.exists():
+            return {**json.loads(file.read_text(encoding="utf-8")), "output": output}
+        said = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
+        outcome = "crashed" if killed_at is None else f"hung (killed at {killed_at:g} s)"
+        seconds = killed_at or 0.0
+        return {"outcome": outcome, "message": said, "attempts": None, "seconds": seconds, "output": output}
 
 
-def environment(scenario: Scenario, endpoint: str, home: Path) -> dict[str, str]:
+def environment(job: Job, user_cache: Path) -> dict[str, str]:
     """The caller's environment without whatever steers a Hub client or a proxy, and the plain Hub settings on top."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_DROPPED)}
     kept = {key: value for key, value in kept.items() if not key.lower().endswith("_proxy")}
-    seconds = str(max(1, round(scenario.policy.stall)))
+    seconds = str(max(1, round(job.policy.stall)))
+    kept |= {"HF_TOKEN": job.token} if job.token else {}
+    kept |= {"HF_HUB_OFFLINE": "1"} if job.offline else {}
     return kept | {
-        "HF_HOME": str(home),
-        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(job.home),
+        "HF_ENDPOINT": job.endpoint,
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DOWNLOAD_TIMEOUT": seconds,
         "HF_HUB_ETAG_TIMEOUT": seconds,
         "OMP_NUM_THREADS": "1",
+        "XDG_CACHE_HOME": str(user_cache),
     }
-
-
-def _wait(
-    process: subprocess.Popen[bytes],
-    limit: float,
-    tick: Callable[[float], None],
-    until: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Wait for the end of the process or for `until`; True if neither came within `limit` seconds."""
-    begin = time.monotonic()
-    while process.poll() is None and not until():
-        elapsed = time.monotonic() - begin
-        if elapsed > limit:
-            return True
-        tick(elapsed)
-        time.sleep(_TICK_SECONDS)
-    return False
-
-
-def _result(result: Path, output: Path, killed_at: float | None) -> dict[str, Any]:
-    if result.exists():
-        return dict(json.loads(result.read_text(encoding="utf-8")))
-    lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    outcome = "crashed" if killed_at is None else f"hung (killed at {killed_at:g} s)"
-    return {"outcome": outcome, "message": said, "attempts": None, "seconds": killed_at or 0.0}

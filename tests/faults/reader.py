@@ -33,10 +33,12 @@ class Table:
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A text that is not empty."""
+        """A text; one that is given is not empty."""
+        if self._left.get(key) == "":
+            raise self.wrong(key, "is empty")
         value = self._take(key, str, default)
-        if not value:
-            raise self.wrong(key, "is empty" if value == "" else "is missing")
+        if value is None:
+            raise self.wrong(key, "is missing")
         return str(value)
 
     def choice(self, key: str, choices: Sequence[C]) -> C:
@@ -45,6 +47,13 @@ class Table:
         if value not in choices:
             raise self.wrong(key, f"is one of {', '.join(filter(None, choices))}, not {value!r}")
         return choices[choices.index(value)]
+
+    def choices(self, key: str, choices: Sequence[C]) -> tuple[C, ...]:
+        """Some of the choices, in their order; all of them by default."""
+        values = self._take(key, list, list(choices))
+        if not values or any(value not in choices for value in values):
+            raise self.wrong(key, f"is a list of {', '.join(choices)}, not {values!r}")
+        return tuple(choice for choice in choices if choice in values)
 
     def flag(self, key: str) -> bool:
         """true or false; false by default."""

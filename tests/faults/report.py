@@ -1,30 +1,24 @@
-"""Outcomes -> a table on the terminal, reports/faults.json and reports/faults.md."""
+"""The outcomes of a run: who lost what, and the two files on disk."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
-from tests.faults.outcome import Outcome
+from tests.faults.outcome import WRONG, Outcome
 from tests.faults.scenario import Scenario
 
 OURS = "phaita_loader"
-_HEAD = ("seconds", "failed attempts", "requests", "transfer ratio", "message")
-_LEGEND = """\
-- **FAILS**: the contender got no model where {ours} got one. **HANGS**: it was killed at the scenario's cap.
-- seconds: of the call, libraries imported before. Read them as orders of magnitude: cases share the machine.
-- failed attempts: those that count against the loader's policy; the others do not say.
-- requests: seen by the Hub and its CDN.
-- transfer ratio: bytes delivered to the client, HTTP headers included, / bytes of the files that it fetched; where it
-  did not load, / bytes of the whole repo. Above 1.00 bytes were moved twice. Tiny repos are mostly headers and JSON.
-- Every file in the cache was compared with the repo's own digest before "loaded" was believed.
-"""
+LOST = {
+    "UNMET": "not as expected",
+    "FAILS": "failed where ours loaded",
+    "WRONG": "took wrong bytes for right ones",
+    "HANGS": "hung",
+}
+"""The verdicts, and what they mean of a contender."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +54,32 @@ class Report:
         ran = {outcome.scenario for outcome in self.outcomes}
         return tuple(scenario for scenario in self.scenarios if scenario.name in ran)
 
+    @property
+    def families(self) -> Mapping[str, tuple[Scenario, ...]]:
+        """The scenarios that ran, by class of fault."""
+        return {name: tuple(group) for name, group in groupby(self.rows, key=lambda one: one.family)}
+
     def of(self, scenario: str, contender: str) -> Outcome | None:
         """One cell."""
         return next((o for o in self.outcomes if (o.scenario, o.contender) == (scenario, contender)), None)
 
     def verdict(self, outcome: Outcome) -> str:
-        """The one word that makes a lost case obvious; empty for the others."""
+        """The one word that makes a lost case obvious, a key of `LOST`; empty for the others."""
         if outcome.outcome.startswith("hung"):
             return "HANGS"
-        ours = self.of(outcome.scenario, OURS)
+        if outcome.outcome == WRONG:
+            return "WRONG"
         if outcome.contender == OURS:
             scenario = next(one for one in self.scenarios if one.name == outcome.scenario)
             return "UNMET" if outcome.unmet(scenario.expect) else ""
+        ours = self.of(outcome.scenario, OURS)
         return "FAILS" if ours is not None and ours.loaded and not outcome.loaded else ""
+
+    def lost(self, contender: str) -> dict[str, list[str]]:
+        """Verdict -> the scenarios that this contender lost in that way; no verdict without a scenario."""
+        pairs = [(self.verdict(one), one.scenario) for one in self.outcomes if one.contender == contender]
+        found = {verdict: [scenario for said, scenario in pairs if said == verdict] for verdict in LOST}
+        return {verdict: names for verdict, names in found.items() if names}
 
     def shortfall(self) -> str:
         """What is missing to the whole matrix; empty if nothing is."""
@@ -92,94 +99,27 @@ class Report:
 
     def _sentence(self, contender: str) -> str:
         own = [outcome for outcome in self.outcomes if outcome.contender == contender]
-        lost = [self.verdict(outcome) for outcome in own]
-        parts = [f"{lost.count('')} of {len(own)} as expected"] if contender == OURS else []
+        lost = self.lost(contender)
+        fine = len(own) - sum(map(len, lost.values()))
+        parts = [f"{fine} of {len(own)} as expected"] if contender == OURS else []
         parts += [f"{sum(outcome.loaded for outcome in own)} of {len(own)} loaded"]
-        words = {"FAILS": "failed where ours loaded", "HANGS": "hung"}
-        parts += [f"{lost.count(word)} {text}" for word, text in words.items() if word in lost]
+        parts += [f"{len(names)} {LOST[verdict]}" for verdict, names in lost.items()]
         return f"{contender}: {', '.join(parts)}"
 
 
-def write(report: Report, folder: Path) -> None:
-    """faults.json and faults.md in this folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "faults.md").write_text(markdown(report), encoding="utf-8")
-    content = {
-        **vars(report.run),
-        "partial": report.partial,
-        "scenarios": {one.name: {"title": one.title, "expect": str(one.expect)} for one in report.rows},
-        "outcomes": [{**outcome.as_dict(), "verdict": report.verdict(outcome)} for outcome in report.outcomes],
+def as_json(report: Report) -> str:
+    """Everything, for programs."""
+    scenarios = {
+        one.name: {"class": one.family, "title": one.title, "expect": str(one.expect), "contenders": one.contenders}
+        for one in report.rows
     }
-    (folder / "faults.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    outcomes = [{**outcome.as_dict(), "verdict": report.verdict(outcome)} for outcome in report.outcomes]
+    content = {**vars(report.run), "partial": report.partial, "scenarios": scenarios, "outcomes": outcomes}
+    return json.dumps(content, indent=2) + "\n"
 
 
-def markdown(report: Report) -> str:
-    """The whole report as one Markdown page."""
-    run = report.run
-    head = [
-        "# Faults",
-        "",
-        f"{run.date}, {run.machine}, {len(report.outcomes)} cases in {run.seconds:.0f} s, by `{run.command}`.",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in run.versions.items()) + ".",
-    ]
-    short = report.shortfall()
-    parts = [*head, *(["", f"**{short}**"] if short else []), "", *(f"- {line}" for line in report.summary())]
-    return "\n".join([*parts, "", *_outcomes(report), "", _LEGEND.format(ours=OURS), *_details(report)])
-
-
-def _outcomes(report: Report) -> list[str]:
-    lines = [_row("scenario", "fault", "expected of the loader", *report.contenders), _rule(3 + len(report.contenders))]
-    for scenario in report.rows:
-        cells = (_cell(report, report.of(scenario.name, contender)) for contender in report.contenders)
-        lines.append(_row(scenario.name, scenario.title, str(scenario.expect), *cells))
-    return lines
-
-
-def _cell(report: Report, outcome: Outcome | None) -> str:
-    if outcome is None:
-        return "not run"
-    verdict = report.verdict(outcome)
-    text = f"{outcome.outcome}, {outcome.seconds:.1f} s"
-    text += f", ratio {outcome.ratio:.2f}" if outcome.loaded else ""
-    return f"**{verdict}**: {text}" if verdict else text
-
-
-def _details(report: Report) -> list[str]:
-    lines = ["## Figures"]
-    for scenario in report.rows:
-        lines += ["", f"### {scenario.name}: {scenario.title}", ""]
-        lines += [_row("contender", "outcome", *_HEAD), _rule(2 + len(_HEAD))]
-        for outcome in (o for name in report.contenders if (o := report.of(scenario.name, name))):
-            lines.append(_row(outcome.contender, outcome.outcome, *_figures(outcome), outcome.message[:160]))
-    return [*lines, ""]
-
-
-def _figures(outcome: Outcome) -> tuple[str, str, str, str]:
-    attempts = "" if outcome.attempts is None else str(outcome.attempts)
-    return f"{outcome.seconds:.1f}", attempts, str(outcome.requests), f"{outcome.ratio:.3f}"
-
-
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _rule(columns: int) -> str:
-    return "|" + "---|" * columns
-
-
-def terminal(report: Report) -> Table:
-    """The outcomes for a terminal: a line a case, what is lost in red."""
-    table = Table(box=box.SIMPLE_HEAD, title="Faults", title_justify="left", caption=report.shortfall() or None)
-    for name in ("scenario", "contender", "outcome"):
-        table.add_column(name, overflow="fold")
-    for name in _HEAD[:-1]:
-        table.add_column(name, justify="right")
-    for scenario in report.rows:
-        own = [outcome for name in report.contenders if (outcome := report.of(scenario.name, name))]
-        for at, outcome in enumerate(own):
-            verdict = report.verdict(outcome)
-            text = Text(f"{verdict} {outcome.outcome}".strip(), style="bold red" if verdict else "green")
-            table.add_row(
-                "" if at else scenario.name, outcome.contender, text, *_figures(outcome), end_section=at + 1 == len(own)
-            )
-    return table
+def write(report: Report, folder: Path, page: str) -> None:
+    """faults.json, and the page as faults.md, in this folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "faults.md").write_text(page, encoding="utf-8")
+    (folder / "faults.json").write_text(as_json(report), encoding="utf-8")

@@ -3,63 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from tests.faults.reader import ScenarioError, Table
+from tests.faults.words import CACHED, CONTENDERS, PREPARE, Expect, Lift, Patience, Prepare, Toxic
 from tests.hub import Answer
 
 FOLDER = Path(__file__).parents[2] / "toxiproxy" / "scenarios"
 ORIGINS = ("hub", "cdn")
-
-
-@dataclass(frozen=True)
-class Toxic:
-    """One of Toxiproxy's toxics, in its own words and units."""
-
-    type: str
-    stream: str = "downstream"
-    toxicity: float = 1.0
-    attributes: Mapping[str, int | float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Lift:
-    """When the fault goes away: seconds after the contender's call, or connections that `limit_data` has ended."""
-
-    after_seconds: float | None = None
-    after_drops: int | None = None
-
-
-@dataclass(frozen=True)
-class Expect:
-    """What the loader has to do; None is no demand. `within` is seconds of the call."""
-
-    outcome: str
-    attempts: int | None = None
-    transfer_ratio_max: float | None = None
-    within: float | None = None
-
-    def __str__(self) -> str:
-        parts = [self.outcome]
-        parts += [] if self.attempts is None else [f"{self.attempts} failed attempt{'' if self.attempts == 1 else 's'}"]
-        parts += [] if self.transfer_ratio_max is None else [f"ratio at most {self.transfer_ratio_max:g}"]
-        parts += [] if self.within is None else [f"within {self.within:g} s"]
-        return ", ".join(parts)
-
-
-@dataclass(frozen=True)
-class Patience:
-    """The loader's policy, in `phaita_loader.Policy`'s words; seconds."""
-
-    attempts: int = 3
-    timeout: float = 60.0
-    stall: float = 3.0
-    connect: float = 2.0
-    deadline: float | None = None
-    backoff: Mapping[str, float] = field(default_factory=lambda: {"first": 0.5})
+ALWAYS = "always"
 
 
 @dataclass(frozen=True)
@@ -72,13 +26,26 @@ class Scenario:
     on: Literal["hub", "cdn", "both"] = "both"
     repo: str = "bert-base-uncased"
     size: str = "tiny"
-    prepare: Literal["", "missing", "gated"] = ""
+    pinned: bool = False
+    files_only: bool = False
+    contenders: tuple[str, ...] = CONTENDERS
+    prepare: Prepare = ""
+    processes: int = 1
+    kill_at: int | None = None
+    disk: int | None = None
+    offline: bool = False
+    token: str | None = None
     toxics: tuple[Toxic, ...] = ()
     down: bool = False
     lift: Lift | None = None
     answers: tuple[Answer, ...] = ()
     policy: Patience = field(default_factory=Patience)
     cap: float = 30.0
+
+    @property
+    def family(self) -> str:
+        """The class of fault: the first word of the name."""
+        return self.name.partition("_")[0]
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -89,6 +56,11 @@ class Scenario:
     def drop_bytes(self) -> int:
         """Bytes after which `limit_data` ends a connection; 0 without that toxic."""
         return next((int(one.attributes["bytes"]) for one in self.toxics if one.type == "limit_data"), 0)
+
+    @property
+    def cached(self) -> bool:
+        """Has there been an earlier call in good weather?"""
+        return self.prepare in CACHED
 
 
 def read(path: Path) -> Scenario:
@@ -103,11 +75,11 @@ def read(path: Path) -> Scenario:
 
 
 def read_all(folder: Path = FOLDER) -> tuple[Scenario, ...]:
-    """Every scenario of a folder, the plain ones first: by number of bytes, then by name."""
+    """Every scenario of a folder, the one without a fault first, then by name: a class stands together."""
     scenarios = tuple(read(path) for path in folder.glob("*.toml"))
     if not scenarios:
         raise ScenarioError(f"no scenario (*.toml) in {folder.name}")
-    return tuple(sorted(scenarios, key=lambda one: (one.name != "clean", one.size != "tiny", one.name)))
+    return tuple(sorted(scenarios, key=lambda one: (one.name != "clean", one.family, one.name)))
 
 
 def _scenario(name: str, table: Table) -> Scenario:
@@ -118,7 +90,15 @@ def _scenario(name: str, table: Table) -> Scenario:
         on=table.choice("on", ("both", "hub", "cdn")),
         repo=table.text("repo", "bert-base-uncased"),
         size=table.choice("size", ("tiny", "medium")),
-        prepare=table.choice("prepare", ("", "missing", "gated")),
+        pinned=table.flag("pinned"),
+        files_only=table.flag("files_only"),
+        contenders=table.choices("contenders", CONTENDERS),
+        prepare=table.choice("prepare", PREPARE),
+        processes=table.whole("processes") or 1,
+        kill_at=table.whole("kill_at"),
+        disk=table.whole("disk"),
+        offline=table.flag("offline"),
+        token=table.text("token", "") or None,
         toxics=tuple(_toxic(one) for one in table.tables("toxics")),
         down=table.flag("down"),
         lift=_lift(table.table("lift")),
@@ -127,8 +107,15 @@ def _scenario(name: str, table: Table) -> Scenario:
         cap=table.number("cap", 30.0),
     )
     table.done()
-    if scenario.lift and scenario.lift.after_drops and not scenario.drop_bytes:
-        raise ScenarioError(f"{table.file}: lift.after_drops counts what limit_data ends, and there is no limit_data")
+    return _sensible(scenario, table)
+
+
+def _sensible(scenario: Scenario, table: Table) -> Scenario:
+    """The scenario, if its words go together."""
+    if scenario.lift and scenario.lift.after_drops is not None and not scenario.drop_bytes:
+        raise table.wrong("lift.after_drops", "counts what limit_data ends, and there is no limit_data")
+    if scenario.files_only and "transformers" in scenario.contenders:
+        raise table.wrong("files_only", "is no matter for transformers: leave it out of contenders")
     return scenario
 
 
@@ -138,6 +125,8 @@ def _expect(table: Table) -> Expect:
         table.whole("attempts"),
         table.number("transfer_ratio_max", None),
         table.number("within", None),
+        table.whole("requests_max"),
+        table.text("says", ""),
     )
     return table.done(expect)
 
@@ -156,15 +145,21 @@ def _toxic(table: Table) -> Toxic:
 
 
 def _lift(table: Table) -> Lift | None:
-    lift = Lift(table.number("after_seconds", None), table.whole("after_drops"))
+    lift = Lift(table.number("after_seconds", None), table.whole("after_drops"), table.number("for_seconds", None))
     if table.given and (lift.after_seconds is None) == (lift.after_drops is None):
         raise table.wrong("", "needs after_seconds or after_drops, one of them")
+    if lift.for_seconds is not None and lift.after_seconds is None:
+        raise table.wrong("for_seconds", "goes with after_seconds only")
     return table.done(lift) if table.given else None
 
 
 def _answer(table: Table) -> Answer:
+    words = table.rest()
+    # TOML has no word for "no limit", which is None to the Hub.
+    if words.get("times") == ALWAYS:
+        words["times"] = None
     try:
-        return Answer(**table.rest())
+        return Answer(**words)
     except (TypeError, ValueError) as error:
         raise table.wrong("", f"is no answer of the local Hub: {error}") from error
 

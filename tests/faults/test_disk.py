@@ -38,7 +38,7 @@ def weights(cache: Path) -> Path:
 def test_a_right_cache(cache: Path) -> None:
     seen = look(cache, REPO)
     assert (seen.wrong, seen.size) == ((), REPO.size())
-    assert seen.paths == set(REPO.files())
+    assert seen.snapshots == {REPO.shas[0]: set(REPO.files())}
     assert seen.lacking(REPO, ("*",)) == ()
 
 
@@ -74,4 +74,20 @@ def test_strangers_dangling_links_and_gaps(cache: Path) -> None:
 
 def test_no_cache_at_all(tmp_path: Path) -> None:
     seen = look(tmp_path, REPO)
-    assert (seen.wrong, seen.size, seen.paths) == ((), 0, frozenset())
+    assert (seen.wrong, seen.size, seen.snapshots) == ((), 0, {})
+    assert seen.lacking(REPO, ("*.json",)) == ("config.json",)
+
+
+def test_files_of_two_commits_make_no_snapshot(tmp_path: Path) -> None:
+    older, newer = (
+        Commit({"config.json": b"1", "model.safetensors": b"1"}),
+        Commit({"config.json": b"2", "new.txt": b"2"}),
+    )
+    repo = Repo("org/name", [older, newer])
+    for commit, path in zip(repo.shas, ("config.json", "new.txt"), strict=True):
+        file = tmp_path / "hub" / "models--org--name" / "snapshots" / commit / path
+        file.parent.mkdir(parents=True)
+        file.write_bytes(repo.files(commit)[path].read())
+    seen = look(tmp_path, repo)
+    assert seen.wrong == ()
+    assert seen.lacking(repo, ("*.json", "*.safetensors")) == ("config.json",)

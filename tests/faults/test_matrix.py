@@ -13,11 +13,16 @@ from tests.faults.report import OURS
 from tests.faults.scenario import Scenario, read_all
 from tests.faults.server import Server
 
+CASES = [
+    pytest.param(scenario, contender, id=f"{scenario.name}-{contender}")
+    for scenario in read_all()
+    for contender in scenario.contenders
+]
+
 
 @pytest.mark.faults
 @pytest.mark.torch
-@pytest.mark.parametrize("contender", case.CONTENDERS)
-@pytest.mark.parametrize("scenario", read_all(), ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(("scenario", "contender"), CASES)
 def test_case(
     scenario: Scenario,
     contender: str,
@@ -28,4 +33,5 @@ def test_case(
     outcome = case.run(scenario, contender, prepare.repo(scenario), toxiproxy, tmp_path)
     record_property(OUTCOME, outcome.as_dict())
     if contender == OURS:
-        assert outcome.unmet(scenario.expect) == []
+        unmet = outcome.unmet(scenario.expect)
+        assert not unmet, "; ".join(unmet)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.reader import ScenarioError
-from tests.faults.scenario import FOLDER, Expect, Lift, Toxic, read, read_all
+from tests.faults.scenario import FOLDER, read, read_all
+from tests.faults.words import CONTENDERS, Expect, Lift, Toxic
 from tests.hub import Answer
 
 EXPECT = 'expect = { outcome = "loaded" }\n'
@@ -27,12 +28,30 @@ def test_all_scenarios_are_read_and_clean_comes_first() -> None:
     assert {scenario.name for scenario in scenarios} == {path.stem for path in FOLDER.glob("*.toml")}
 
 
+def test_a_class_stands_together() -> None:
+    families = [scenario.family for scenario in read_all()]
+    assert len([one for one, before in zip(families, ["", *families], strict=False) if one != before]) == len(
+        set(families)
+    )
+
+
 def test_a_scenario_that_asserts_figures_leaves_nothing_to_chance() -> None:
     for scenario in read_all():
         for toxic in scenario.toxics:
             assert toxic.toxicity in (0.0, 1.0), scenario.name
-            figures = scenario.expect.attempts, scenario.expect.transfer_ratio_max, scenario.expect.within
-            assert not toxic.attributes.get("jitter") or figures == (None, None, None), scenario.name
+            # Jitter moves the time, not the bytes.
+            assert not toxic.attributes.get("jitter") or scenario.expect.attempts is None, scenario.name
+            assert not toxic.attributes.get("jitter") or scenario.expect.within is None, scenario.name
+
+
+def test_a_deadline_is_kept_to_the_second() -> None:
+    for scenario in read_all():
+        deadline, within = scenario.policy.deadline, scenario.expect.within
+        assert deadline is None or (within is not None and within <= deadline + 1.0), scenario.name
+
+
+def test_our_loader_takes_part_in_every_scenario() -> None:
+    assert [scenario.name for scenario in read_all() if "phaita_loader" not in scenario.contenders] == []
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -41,24 +60,64 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     on = "cdn"
     repo = "gpt2"
     size = "medium"
+    pinned = true
+    files_only = true
+    contenders = ["huggingface_hub", "phaita_loader"]
     prepare = "gated"
+    processes = 8
+    kill_at = 30_000_000
+    disk = 20_000_000
+    offline = true
+    token = "hf_x"
     toxics = [{ type = "limit_data", stream = "upstream", toxicity = 0.0, attributes = { bytes = 5 } }]
     down = true
     lift = { after_drops = 2 }
-    answers = [{ status = 503, times = 2 }]
+    answers = [{ status = 503, times = 2 }, { status = 503, times = "always" }]
     policy = { attempts = 7, deadline = 3, backoff = { first = 0.1, cap = 2.0 } }
     cap = 9
-    expect = { outcome = "Unreachable", attempts = 1, transfer_ratio_max = 1.02, within = 4.5 }
+
+    [expect]
+    outcome = "Unreachable"
+    attempts = 1
+    transfer_ratio_max = 1.02
+    within = 4.5
+    requests_max = 0
+    says = "no"
     """
     scenario = read(write(tmp_path, text))
     assert (scenario.name, scenario.repo, scenario.size, scenario.cap) == ("case", "gpt2", "medium", 9.0)
     assert (scenario.origins, scenario.prepare, scenario.down, scenario.drop_bytes) == (("cdn",), "gated", True, 5)
+    assert (scenario.pinned, scenario.files_only, scenario.offline, scenario.token) == (True, True, True, "hf_x")
+    assert (scenario.processes, scenario.kill_at, scenario.disk) == (8, 30_000_000, 20_000_000)
+    assert scenario.contenders == ("phaita_loader", "huggingface_hub")
     assert scenario.toxics == (Toxic("limit_data", "upstream", 0.0, {"bytes": 5}),)
     assert scenario.lift == Lift(after_drops=2)
-    assert scenario.answers == (Answer(status=503, times=2),)
+    assert scenario.answers == (Answer(status=503, times=2), Answer(status=503, times=None))
     assert (scenario.policy.attempts, scenario.policy.deadline, scenario.policy.stall) == (7, 3.0, 3.0)
     assert scenario.policy.backoff == {"first": 0.1, "cap": 2.0}
-    assert scenario.expect == Expect("Unreachable", 1, 1.02, 4.5)
+    assert scenario.expect == Expect("Unreachable", 1, 1.02, 4.5, 0, "no")
+
+
+def test_what_is_not_said_is_plain(tmp_path: Path) -> None:
+    scenario = read(write(tmp_path, PLAIN))
+    assert (scenario.origins, scenario.contenders, scenario.processes) == (("hub", "cdn"), CONTENDERS, 1)
+    assert (scenario.prepare, scenario.cached, scenario.kill_at, scenario.disk) == ("", False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("lift", "gone"),
+    [
+        (Lift(after_seconds=1.0), [False, False, True, True, True, True]),
+        (Lift(after_seconds=1.0, for_seconds=1.0), [False, False, True, True, False, True]),
+        (Lift(after_drops=2), [False] * 6),
+    ],
+)
+def test_when_a_fault_is_away(lift: Lift, gone: list[bool]) -> None:
+    assert [lift.gone(elapsed, drops=1) for elapsed in (0.0, 0.9, 1.0, 1.9, 2.0, 3.5)] == gone
+
+
+def test_a_fault_that_counts_drops_goes_with_the_last() -> None:
+    assert [Lift(after_drops=2).gone(0.0, drops) for drops in (0, 1, 2, 3)] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +140,16 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         (PLAIN + "answers = [{ colour = 1 }]", "case.toml: answers[0] is no answer of the local Hub"),
         (PLAIN + "lift = { after_drops = 1, after_seconds = 1 }", "case.toml: lift needs after_seconds or after_drops"),
         (PLAIN + "lift = { after_drops = 1 }", "case.toml: lift.after_drops counts what limit_data ends"),
+        (PLAIN + "lift = { for_seconds = 1 }", "case.toml: lift needs after_seconds or after_drops"),
+        (PLAIN + 'prepare = "sleepy"', "case.toml: prepare is one of missing, gated, private"),
+        (PLAIN + 'contenders = ["curl"]', "case.toml: contenders is a list of phaita_loader, huggingface_hub"),
+        (PLAIN + "contenders = []", "case.toml: contenders is a list of"),
+        (PLAIN + "files_only = true", "case.toml: files_only is no matter for transformers"),
+        (PLAIN + "token = ''", "case.toml: token is empty"),
+        (
+            PLAIN + 'answers = [{ status = 503, times = "twice" }]',
+            "case.toml: answers[0] is no answer of the local Hub",
+        ),
     ],
 )
 def test_what_can_not_be_meant_is_told_by_file_and_key(tmp_path: Path, text: str, told: str) -> None:

@@ -19,8 +19,9 @@ from toxiproxy.api import APIConsumer
 from tests.faults import case, control
 from tests.faults.build import ROOT, ToxiproxyError, binary
 from tests.faults.control import Proxies
-from tests.faults.scenario import Expect, Scenario, Toxic
+from tests.faults.scenario import Scenario
 from tests.faults.server import HOST, Server, ToxiproxyDied
+from tests.faults.words import Expect, Toxic
 from tests.hub import Commit, LocalHub, Repo
 
 pytestmark = pytest.mark.faults
@@ -57,11 +58,11 @@ def test_bytes_are_counted_and_a_cut_is_a_cut(toxiproxy: Server) -> None:
     cut = Toxic("limit_data", attributes={"bytes": 1_000_000})
     with LocalHub([REPO]) as hub, Proxies(toxiproxy, {"hub": hub.url, "cdn": hub.cdn_url}) as proxies:
         hub.public_cdn_url = proxies.urls["cdn"]
-        proxies.disturb(("cdn",), (cut,), down=False)
+        proxies.disturb(("cdn",), (cut,))
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
             get(proxies.urls["hub"])
         before = proxies.settled()
-        proxies.lift(("cdn",))
+        proxies.clear(("cdn",))
         assert get(proxies.urls["hub"]) == BODY
         after = proxies.settled()
     assert 1_000_000 <= before < 1_010_000
@@ -72,17 +73,17 @@ def test_reset_after_so_many_bytes(toxiproxy: Server) -> None:
     toxics = (Toxic("limit_data", attributes={"bytes": 1_000_000}), Toxic("reset_peer", toxicity=0.0))
     with LocalHub([REPO]) as hub, Proxies(toxiproxy, {"hub": hub.url, "cdn": hub.cdn_url}) as proxies:
         hub.public_cdn_url = proxies.urls["cdn"]
-        proxies.disturb(("cdn",), toxics, down=False)
+        proxies.disturb(("cdn",), toxics)
         with pytest.raises(requests.exceptions.ChunkedEncodingError, match="reset by peer"):
             get(proxies.urls["hub"])
 
 
-def test_down_is_refused_until_lifted(toxiproxy: Server) -> None:
+def test_refused_until_accepted(toxiproxy: Server) -> None:
     with LocalHub([REPO]) as hub, Proxies(toxiproxy, {"cdn": hub.cdn_url, "hub": hub.url}) as proxies:
-        proxies.disturb(("hub",), (), down=True)
+        proxies.refuse(("hub",))
         with pytest.raises(requests.ConnectionError, match="refused"):
             get(proxies.urls["hub"])
-        proxies.lift(("hub",))
+        proxies.accept(("hub",))
         assert get(proxies.urls["hub"]) == BODY
 
 
@@ -92,7 +93,7 @@ def test_a_toxic_that_there_is_not(toxiproxy: Server) -> None:
         Proxies(toxiproxy, {"hub": hub.url}) as proxies,
         pytest.raises(ToxiproxyError, match="refused to add gremlin"),
     ):
-        proxies.disturb(("hub",), (Toxic("gremlin"),), down=False)
+        proxies.disturb(("hub",), (Toxic("gremlin"),))
 
 
 def test_a_port_that_somebody_took_is_left_to_them(own_server: Server) -> None:

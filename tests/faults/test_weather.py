@@ -1,0 +1,61 @@
+"""When the fault comes and goes, and what comes and goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.faults.scenario import Scenario
+from tests.faults.weather import Weather
+from tests.faults.words import Expect, Lift, Toxic
+
+CUT = Toxic("limit_data", attributes={"bytes": 100})
+
+
+class Wires:
+    """Stands in for the proxies and their server."""
+
+    def __init__(self) -> None:
+        self.story: list[str] = []
+        self.bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda origins, *_: self.story.append(f"{name} {'+'.join(origins)}")
+
+    def check(self) -> None:
+        """Alive."""
+
+    def delivered(self) -> int:
+        return self.bytes
+
+
+def story(scenario: Scenario, *seconds: float) -> list[str]:
+    wires = Wires()
+    weather = Weather(scenario, wires, wires)  # type: ignore[arg-type]
+    weather.begin()
+    for elapsed in seconds:
+        wires.bytes += 60
+        weather.tick(elapsed)
+    return wires.story
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"toxics": (CUT,)}, ["disturb hub+cdn"]),
+        ({"toxics": (CUT,), "lift": Lift(after_seconds=1.0)}, ["disturb hub+cdn", "clear hub+cdn"]),
+        ({"toxics": (CUT,), "lift": Lift(after_drops=2)}, ["disturb hub+cdn", "clear hub+cdn"]),
+        ({"down": True, "on": "hub", "lift": Lift(after_seconds=1.0)}, ["disturb hub", "refuse hub", "accept hub"]),
+        (
+            {"down": True, "on": "cdn", "toxics": (CUT,), "lift": Lift(after_seconds=1.0, for_seconds=1.0)},
+            ["disturb cdn", "refuse cdn", "accept cdn", "refuse cdn", "accept cdn"],
+        ),
+        (
+            {"toxics": (CUT,), "lift": Lift(after_seconds=1.0, for_seconds=1.0)},
+            ["disturb hub+cdn", "clear hub+cdn", "disturb hub+cdn", "clear hub+cdn"],
+        ),
+    ],
+)
+def test_what_comes_and_goes(words: dict[str, Any], told: list[str]) -> None:
+    assert story(Scenario("case", "t", Expect("loaded"), **words), 0.5, 0.9, 1.1, 1.9, 2.1, 2.2, 3.1) == told
