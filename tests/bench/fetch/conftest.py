@@ -1,0 +1,92 @@
+"""The origin, the files under the stopwatch, and the table that a session leaves."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from .origin import Origin
+from .table import Table
+
+ROOT = Path(__file__).parents[3]
+_TABLE = pytest.StashKey[Table]()
+_PACKAGES = ("phaita-loader", "huggingface_hub", "urllib3", "httpx2")
+
+
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> Table:
+    """Where the rows go."""
+    return request.config.stash.setdefault(_TABLE, Table(_about(request.config)))
+
+
+@pytest.fixture(scope="session")
+def origin() -> Iterator[Origin]:
+    """A static origin whose folder lies on the disk of the checkout, as the caches will."""
+    cache = ROOT / ".cache"
+    cache.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fetch-", dir=cache) as folder:
+        shown = Path(folder) / "shown"
+        shown.mkdir()
+        with Origin(shown, Path(folder) / "log") as origin:
+            yield origin
+
+
+@pytest.fixture(scope="session")
+def made(origin: Origin) -> Callable[[int], Path]:
+    """A file of so many bytes, no two blocks of it alike; made once."""
+
+    def make(size: int) -> Path:
+        path = origin.folder.parent / f"{size}.bytes"
+        if not path.exists():
+            block = random.Random(0).randbytes(1 << 20)
+            with path.open("wb") as file:
+                for number in range(size >> 20):
+                    file.write(number.to_bytes(8) + block[8:])
+                file.write(block[: size % (1 << 20)])
+                file.flush()
+                os.fsync(file.fileno())  # or it would be written while others are timed
+        return path
+
+    return make
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table, and its report on disk."""
+    table = config.stash.get(_TABLE, None)
+    if table is None or not table.rows:
+        return
+    table.write(ROOT / "reports")
+    terminalreporter.section("fetch")
+    for line in (*table.lines(), "report: reports/fetch.md, reports/fetch.json"):
+        terminalreporter.write_line(line)
+
+
+def _about(config: pytest.Config) -> dict[str, str]:
+    versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in _PACKAGES)]
+    tools = [_version(command) for command in ("curl", "openssl", "aria2c")]
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "machine": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": ", ".join([*versions, *tools]),
+        "command": " ".join(["pytest", *config.invocation_params.args]),
+    }
+
+
+def _version(command: str) -> str:
+    """What a command calls itself."""
+    try:
+        said = subprocess.run(
+            [command, "version" if command == "openssl" else "--version"], capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        return f"no {command}"
+    return " ".join(said.stdout.split()[:2])

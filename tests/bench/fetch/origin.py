@@ -1,0 +1,127 @@
+"""A static origin as fast as the kernel: sendfile from the page cache, a thread a connection, in a process of its own.
+
+`python -P origin.py FOLDER LOG` prints its port and serves until standard input ends. A path may begin with
+`/rate=N` (bytes a second, for each connection) and `/cut=N` (every answer ends after N bytes of its body, whatever its
+Content-Length says); the query is ignored. Each answer leaves a line with its body's length in LOG.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+_SLICE = 1 << 16
+_OPTION = re.compile(r"/(rate|cut)=(\d+)(?=/)")
+
+
+class Origin:
+    """`with Origin(folder, log) as origin:` serves the folder at `origin.url`."""
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self.folder = folder
+        self.url = ""
+        self._log = log
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Origin:
+        self._log.touch()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", __file__, str(self.folder), str(self._log)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.communicate()
+
+    def show(self, source: Path, path: str) -> None:
+        """Serve a file under this path too."""
+        place = self.folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.hardlink_to(source)
+
+    def sent(self) -> list[int]:
+        """Body bytes of each answer so far."""
+        return [int(line) for line in self._log.read_text(encoding="ascii").split()]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    root: Path
+    log: Path
+
+    def do_GET(self) -> None:
+        """The file, or the one range of it that is asked for."""
+        options = {name: int(value) for name, value in _OPTION.findall(self.path)}
+        with (self.root / _OPTION.sub("", self.path).partition("?")[0].lstrip("/")).open("rb") as file:
+            start, stop = self._span(Path(file.name).stat().st_size)
+            end = min(stop, start + options.get("cut", stop))
+            with self.log.open("a", encoding="ascii") as log:  # before the client can be done
+                log.write(f"{end - start}\n")
+            self._send(file, start, end, options.get("rate"))
+        self.close_connection |= end < stop
+
+    def _span(self, size: int) -> tuple[int, int]:
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start, stop = (int(asked[1]), min(size, int(asked[2] or size) + 1)) if asked else (0, size)
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(stop - start))
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+        self.end_headers()
+        return start, stop
+
+    def _send(self, file: BinaryIO, start: int, end: int, rate: int | None) -> None:
+        if rate is None:
+            self.connection.sendfile(file, start, end - start)
+            return
+        begin = time.monotonic()
+        for offset in range(start, end, _SLICE):
+            count = min(_SLICE, end - offset)
+            self.connection.sendfile(file, offset, count)
+            time.sleep(max(0.0, (offset + count - start) / rate - (time.monotonic() - begin)))
+
+    def log_message(self, *_: object) -> None:
+        """Standard error stays silent."""
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no matter."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def main(folder: str, log: str) -> None:
+    """Serve until standard input ends."""
+    _Handler.root, _Handler.log = Path(folder), Path(log)
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        sys.stdout.write(f"{server.server_port}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,149 @@
+"""Contenders one after the other, round by round, each in a fresh process with an empty cache.
+
+pytest-benchmark does not fit: it calls a function in its own process, one contender after the other, so that there are
+no CPU seconds and no memory of one call, and a machine that slows down in between spoils the ratio.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.hub import Commit, LocalHub, Repo
+
+from .origin import Origin
+
+REPO = "bench/model"
+FILE = "model.safetensors"
+_SCRIPT = Path(__file__).with_name("contender.py")
+_SECONDS = 300.0
+_STEERING = ("HF_", "HUGGING", "PYTEST_", "COV_", "PYTHONDONTWRITEBYTECODE")
+_COMMANDS = {"curl_then_openssl": ("curl", "openssl"), "curl_to_null": ("curl",), "aria2c": ("aria2c",)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one call took.
+
+    seconds, cpu  of wall and of processor, its children's included
+    peak          the most bytes of memory that its process held
+    found         what it said of its result
+    requests      those that the Hub saw
+    sent          body bytes of each of the static origin's answers
+    """
+
+    seconds: float
+    cpu: float
+    peak: int
+    found: dict[str, Any]
+    requests: int = 0
+    sent: tuple[int, ...] = ()
+
+
+Races = Mapping[str, Sequence[Run]]
+
+
+def mid(runs: Sequence[Run], field: str) -> float:
+    """The median of a field."""
+    return float(median(getattr(run, field) for run in runs))
+
+
+@dataclass(frozen=True)
+class Course:
+    """A repo on a local Hub whose large files come from a static origin; `digests` are the sha256 of its files."""
+
+    hub: LocalHub
+    origin: Origin
+    digests: Mapping[str, str]
+
+    def race(self, contenders: Sequence[str], rounds: int) -> Races:
+        """All that are installed, `rounds` times, interleaved."""
+        runs: dict[str, list[Run]] = {name: [] for name in contenders if _installed(name)}
+        for _ in range(rounds):
+            for name in runs:
+                runs[name].append(self.run(name))
+        return runs
+
+    def run(self, contender: str, repo: str = REPO) -> Run:
+        """One fresh process; what it brought is digested after its clock stopped, and then removed."""
+        with tempfile.TemporaryDirectory(dir=self.origin.folder.parent) as folder:
+            requests, sent = len(self.hub.seen), len(self.origin.sent())
+            run = _run({"contender": contender, "repo": repo, "folder": folder, **self._file()}, self.hub.url)
+            if "path" in run.found:
+                _check(Path(run.found["path"]), self.digests)
+            return replace(run, requests=len(self.hub.seen) - requests, sent=tuple(self.origin.sent()[sent:]))
+
+    def _file(self) -> dict[str, str]:
+        """The one large file, if there is one, for those that do not speak with the Hub."""
+        digest = self.digests.get(FILE, "")
+        path = _place(digest)
+        url, source = f"{self.hub.public_cdn_url}/{path}", self.origin.folder / path
+        return {"file": FILE, "digest": digest, "url": url, "source": str(source)}
+
+
+@contextmanager
+def course(
+    origin: Origin, files: Mapping[str, bytes | Path], *, options: str = "", gated: bool = False
+) -> Iterator[Course]:
+    """A course for these files; `options` are the origin's, such as `/rate=5000000`."""
+    repo = Repo(REPO, [Commit(files)], gated=gated)
+    digests = {path: blob.sha256 or hashlib.sha256(blob.read()).hexdigest() for path, blob in repo.files().items()}
+    for path, source in files.items():
+        if isinstance(source, Path):
+            origin.show(source, _place(digests[path]))
+    with LocalHub([repo]) as hub:
+        hub.public_cdn_url = origin.url + options
+        yield Course(hub, origin, digests)
+
+
+def _place(digest: str) -> str:
+    """Where the local Hub's locations say that a large file is."""
+    return f"repos/{REPO}/{digest}"
+
+
+def _installed(contender: str) -> bool:
+    return all(shutil.which(command) for command in _COMMANDS.get(contender, ()))
+
+
+def _run(job: dict[str, str], endpoint: str) -> Run:
+    with subprocess.Popen(
+        [sys.executable, "-P", str(_SCRIPT), json.dumps(job)],
+        env=_environment(endpoint, job["folder"]),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            ready = process.stdout.readline()
+            said, _ = process.communicate("go\n", timeout=_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+    assert (ready, process.returncode) == ("ready\n", 0), f"{job['contender']} failed"
+    return Run(**json.loads(said))
+
+
+def _environment(endpoint: str, folder: str) -> dict[str, str]:
+    """The caller's environment without what steers a Hub client or a proxy."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_STEERING)}
+    kept = {key: value for key, value in kept.items() if not key.lower().endswith("_proxy")}
+    quiet = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    return kept | quiet | {"HF_ENDPOINT": endpoint, "HF_HOME": folder}
+
+
+def _check(path: Path, digests: Mapping[str, str]) -> None:
+    for name, digest in digests.items():
+        with (path if path.is_file() else path / name).open("rb") as file:
+            assert hashlib.file_digest(file, "sha256").hexdigest() == digest, name
