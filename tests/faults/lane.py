@@ -1,0 +1,204 @@
+"""Lanes: how a contender's traffic reaches the Hub, and where Toxiproxy stands on that way.
+
+quick: HF_ENDPOINT -> a Toxiproxy in front of each origin -> the origin, plain HTTP.
+proxy: HTTPS_PROXY -> one Toxiproxy -> a forward proxy -> both origins under their own names, TLS end to end.
+live:  the same with huggingface.co and its CDN hosts behind the forward proxy.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+
+from tests.faults.control import Proxies
+from tests.faults.forward import Forward
+from tests.faults.scenario import ORIGINS, Scenario
+from tests.faults.server import Server
+from tests.faults.words import Toxic
+from tests.hub import NAMES, Blob, LocalHub, Seen
+
+LIVE_HOST = "huggingface.co"
+LIVE_REPO = "hf-internal-testing/tiny-random-bert"
+TELLING = ("clean", "cut_every_2mb", "reset_once", "silent_for_good", "refused_then_up")
+"""Scenarios that every run of the matrix plays on the proxy lane too."""
+_ALL = "all"
+
+
+class LiveHubUnreachable(RuntimeError):
+    """There is no way from here to huggingface.co."""
+
+
+class Everything:
+    """The controls of one Toxiproxy through which all traffic goes: what is meant for one origin is done to both."""
+
+    def __init__(self, proxies: Proxies) -> None:
+        self._proxies = proxies
+
+    def disturb(self, _origins: Sequence[str], toxics: Sequence[Toxic]) -> None:
+        self._proxies.disturb([_ALL], toxics)
+
+    def clear(self, _origins: Sequence[str]) -> None:
+        self._proxies.clear([_ALL])
+
+    def refuse(self, _origins: Sequence[str]) -> None:
+        self._proxies.refuse([_ALL])
+
+    def accept(self, _origins: Sequence[str]) -> None:
+        self._proxies.accept([_ALL])
+
+    def delivered(self) -> int:
+        return self._proxies.delivered()
+
+    def settled(self) -> int:
+        return self._proxies.settled()
+
+
+class LiveHub:
+    """Stands in for a LocalHub where the Hub is not ours: nothing is queued on it, and nothing is seen."""
+
+    url = cdn_url = public_cdn_url = f"https://{LIVE_HOST}"
+    seen: tuple[Seen, ...] = ()
+
+    def clear(self) -> None:
+        """Nothing was queued."""
+
+
+@dataclass(frozen=True)
+class Road:
+    """One case's way to the Hub: what the contender is told, and what can be done to its traffic.
+
+    `endpoint` and `environment` are the contender's; `cdn_url` is where the Hub sends it for large files. `forward` is
+    the proxy that counts what comes from each host, on the lanes that have one.
+    """
+
+    hub: LocalHub | LiveHub
+    proxies: Proxies | Everything
+    endpoint: str
+    cdn_url: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    forward: Forward | None = None
+
+
+MakeHub = Callable[..., LocalHub]
+Lane = Callable[[MakeHub, Server], AbstractContextManager[Road]]
+
+
+@contextmanager
+def quick(make: MakeHub, server: Server) -> Iterator[Road]:
+    """A Toxiproxy of its own in front of each origin."""
+    with make() as hub, Proxies(server, {"hub": hub.url, "cdn": hub.cdn_url}) as proxies:
+        yield Road(hub, proxies, proxies.urls["hub"], proxies.urls["cdn"])
+
+
+@contextmanager
+def proxy(make: MakeHub, server: Server) -> Iterator[Road]:
+    """One Toxiproxy between the contender and its forward proxy."""
+    with make(tls=True) as hub, Forward(hub.addresses) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
+        environment = {**_through(proxies), "SSL_CERT_FILE": str(hub.ca_file)}
+        endpoint, cdn_url = (f"https://{NAMES[origin]}" for origin in ORIGINS)
+        yield Road(hub, Everything(proxies), endpoint, cdn_url, environment, forward)
+
+
+@contextmanager
+def live(_make: MakeHub, server: Server) -> Iterator[Road]:
+    """The same, and behind the forward proxy the Hub that the world uses."""
+    hub = LiveHub()
+    with Forward({}, live=True) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
+        yield Road(hub, Everything(proxies), hub.url, hub.cdn_url, _through(proxies), forward)
+
+
+LANES: Mapping[str, Lane] = {"quick": quick, "proxy": proxy, "live": live}
+
+
+def plays(scenario: Scenario, lane: str) -> bool:
+    """Does the scenario mean on this lane what it means on the quick one?
+
+    One Toxiproxy can't tell origins apart: what is meant for one is done to both. That is as good where it is meant for
+    the Hub's own origin, which is asked first; what is meant for the CDN must spare small answers. The live Hub plays
+    no answers, has no repo prepared, and is spared large files and several processes.
+    """
+    same = scenario.on != "cdn" or (not scenario.down and all(_spares_small_answers(one) for one in scenario.toxics))
+    return same and (lane != "live" or not _needs_own_hub(scenario))
+
+
+def _spares_small_answers(toxic: Toxic) -> bool:
+    floors = {"limit_data": ("bytes", 64_000), "bandwidth": ("rate", 1_000), "slicer": ("average_size", 1_000)}
+    if toxic.type == "reset_peer":
+        return toxic.toxicity == 0.0
+    attribute, floor = floors.get(toxic.type, ("", 1))
+    return toxic.attributes.get(attribute, 0) >= floor
+
+
+def _needs_own_hub(scenario: Scenario) -> bool:
+    conditions = (scenario.answers, scenario.prepare, scenario.token, scenario.kill_at, scenario.disk, scenario.pinned)
+    return any(conditions) or scenario.processes > 1 or scenario.size != "tiny"
+
+
+def on(scenario: Scenario, lane: str) -> Scenario:
+    """The scenario as this lane plays it; its name says so, for the report."""
+    if lane == "quick":
+        return scenario
+    named = replace(scenario, name=f"{scenario.name}@{lane}")
+    if lane == "proxy":
+        return named
+    # Requests on the live Hub can't be counted, and a small repo is mostly headers and TLS.
+    expect = replace(scenario.expect, requests_max=None, transfer_ratio_max=None)
+    return replace(named, repo=LIVE_REPO, expect=expect)
+
+
+def scenarios(all_of_them: Sequence[Scenario], lane: str, *, telling: bool = False) -> tuple[Scenario, ...]:
+    """What this lane plays; with `telling` the few that say most."""
+    chosen = (one for one in all_of_them if plays(one, lane) and (not telling or one.name in TELLING))
+    return tuple(on(one, lane) for one in chosen)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A repo of the live Hub as far as the harness asks: one commit, and the size and digest of each file."""
+
+    repo_id: str
+    commit: str
+    blobs: Mapping[str, Blob]
+
+    @property
+    def shas(self) -> tuple[str, ...]:
+        """The one commit."""
+        return (self.commit,)
+
+    def files(self, _revision: str = "main") -> Mapping[str, Blob]:
+        """Path -> Blob."""
+        return self.blobs
+
+    def size(self, _revision: str = "main") -> int:
+        """Bytes of all files."""
+        return sum(blob.size for blob in self.blobs.values())
+
+
+def published(repo_id: str = LIVE_REPO) -> Published:
+    """What the live Hub says of a repo, asked without any fault between; LiveHubUnreachable without a network."""
+    from huggingface_hub import HfApi
+
+    reach(LIVE_HOST)
+    info = HfApi(endpoint=f"https://{LIVE_HOST}", token=False).model_info(repo_id, files_metadata=True, timeout=30)
+    blobs = {
+        one.rfilename: Blob(b"", one.size or 0, one.blob_id or "", one.lfs.sha256 if one.lfs else None)
+        for one in info.siblings or []
+    }
+    return Published(repo_id, info.sha or "", blobs)
+
+
+def reach(host: str) -> None:
+    """LiveHubUnreachable unless this machine gets to the host by itself, over TLS."""
+    try:
+        with socket.create_connection((host, 443), timeout=10) as sock:
+            ssl.create_default_context().wrap_socket(sock, server_hostname=host).close()
+    except OSError as error:
+        raise LiveHubUnreachable(f"--live needs the network, and {host} can't be reached from here: {error}") from error
+
+
+def _through(proxies: Proxies) -> dict[str, str]:
+    # What goes to this machine itself is the harness's own business, such as an earlier call in good weather.
+    return {"HTTPS_PROXY": proxies.urls[_ALL], "NO_PROXY": "127.0.0.1"}
