@@ -22,6 +22,7 @@ _LEGEND = """\
   did not load, / bytes of the whole repo. Above 1.00 bytes were moved twice. Tiny repos are mostly headers and JSON.
 - Every file in the cache was compared with the repo's own digest before "loaded" was believed, and all that a model
   needs lay in the snapshot of one commit.
+- "loaded" is a model in memory, but of huggingface_hub and in scenarios with `files_only` its files on disk.
 - "-": the scenario is no matter for that contender.
 """
 

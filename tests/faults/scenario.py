@@ -114,8 +114,8 @@ def _sensible(scenario: Scenario, table: Table) -> Scenario:
     """The scenario, if its words go together."""
     if scenario.lift and scenario.lift.after_drops is not None and not scenario.drop_bytes:
         raise table.wrong("lift.after_drops", "counts what limit_data ends, and there is no limit_data")
-    if scenario.files_only and "transformers" in scenario.contenders:
-        raise table.wrong("files_only", "is no matter for transformers: leave it out of contenders")
+    if scenario.kill_at == 0:
+        raise table.wrong("kill_at", "is some bytes: at 0 there is nothing to kill")
     return scenario
 
 

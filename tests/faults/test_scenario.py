@@ -144,7 +144,7 @@ def test_a_fault_that_counts_drops_goes_with_the_last() -> None:
         (PLAIN + 'prepare = "sleepy"', "case.toml: prepare is one of missing, gated, private"),
         (PLAIN + 'contenders = ["curl"]', "case.toml: contenders is a list of phaita_loader, huggingface_hub"),
         (PLAIN + "contenders = []", "case.toml: contenders is a list of"),
-        (PLAIN + "files_only = true", "case.toml: files_only is no matter for transformers"),
+        (PLAIN + "kill_at = 0", "case.toml: kill_at is some bytes"),
         (PLAIN + "token = ''", "case.toml: token is empty"),
         (
             PLAIN + 'answers = [{ status = 503, times = "twice" }]',
