@@ -13,7 +13,7 @@ from phaita_loader._partial import present
 from phaita_loader.errors import Corrupt, NotFound
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.retry import Transient
-from phaita_loader.transfer import Route
+from phaita_loader._route import Route
 from tests.unit.fakes import COMMIT, FakeClock, FakeHub, Gives, listed, noise
 
 CUT = ConnectionResetError("reset")

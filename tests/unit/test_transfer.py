@@ -16,7 +16,8 @@ from phaita_loader.errors import Corrupt, NotFound, StorageError
 from phaita_loader.policy import Policy
 from phaita_loader.progress import Dropped, Event, Received, Resumed, Verified
 from phaita_loader.retry import Transient
-from phaita_loader.transfer import BlobTransfer, Route
+from phaita_loader._route import Route
+from phaita_loader.transfer import BlobTransfer
 from tests.unit.fakes import COMMIT, SIGNED, FakeHub, Gives, listed, noise
 
 NAME = "model.safetensors"

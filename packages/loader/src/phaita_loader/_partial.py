@@ -11,25 +11,28 @@ import json
 import os
 import secrets
 import shutil
+import time
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from phaita_loader._pieces import Span, gaps, spans_with
 from phaita_loader.listing import RemoteFile
 
-__all__ = ["FORMAT", "Partial", "present", "spans_with"]
+__all__ = ["FORMAT", "Partial", "clean", "present", "sync"]
 
 FORMAT = 1
-_FLUSH = 4 << 20  # bytes that a kill can cost at most
-
-Span = tuple[int, int]
+_ORPHAN = 14 * 24 * 3600  # seconds after which a partial that nobody asked for again is given up
 
 
-def spans_with(spans: tuple[Span, ...], start: int, end: int) -> tuple[Span, ...]:
-    """The sorted, disjoint half-open byte ranges, with [start, end) added."""
-    apart = [span for span in spans if span[1] < start or span[0] > end]
-    touching = [span for span in spans if not (span[1] < start or span[0] > end)]
-    joined = (min([start, *(a for a, _ in touching)]), max([end, *(b for _, b in touching)]))
-    return tuple(sorted([*apart, joined]))
+def clean(folder: Path, wanted: Collection[str]) -> None:
+    """Remove what no call has touched for two weeks: partials of other files than the `wanted` digests, and scraps."""
+    oldest = time.time() - _ORPHAN
+    with suppress(OSError):
+        for found in [*folder.glob("*.*-*"), *folder.glob("[0-9a-f]" * 40 + "*"), *folder.glob("*-*-*")]:
+            if found.name.partition(".")[0] not in wanted and found.lstat().st_mtime < oldest:
+                _remove(found)
 
 
 def present(folder: Path, file: RemoteFile) -> int:
@@ -45,7 +48,7 @@ class Partial:
         self.spans: tuple[Span, ...] = ()
         self._home = folder / file.digest
         self._claimed = folder / f"{file.digest}.{os.getpid()}-{secrets.token_hex(4)}"
-        self._unrecorded = 0
+        self.unrecorded = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._claim(folder)
         self._data = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
@@ -66,35 +69,43 @@ class Partial:
         return _size(self.spans)
 
     def write(self, offset: int, chunk: bytes) -> int:
-        """Put bytes where they belong; how many of them are new. Bytes beyond the file's size are dropped."""
-        chunk = chunk[: max(0, self.file.size - offset)]
-        if not chunk:
-            return 0
-        self._data.seek(offset)
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[self._data.write(rest) :]
-        before = self.size
-        self.spans = spans_with(self.spans, offset, offset + len(chunk))
-        self._unrecorded += len(chunk)
-        if self._unrecorded >= _FLUSH:
-            self.record()
+        """Put bytes where they belong; how many of them are new. Those beyond the file's size are dropped.
+
+        What is there already stays: it may have been digested, and other bytes in its place would pass for the right.
+        """
+        end, view, before = min(offset + len(chunk), self.file.size), memoryview(chunk), self.size
+        for start, stop in gaps(self.spans, offset, end):
+            self._data.seek(start)
+            rest = view[start - offset : stop - offset]
+            while rest:
+                rest = rest[self._data.write(rest) :]
+            self.spans = spans_with(self.spans, start, stop)
+        self.unrecorded += self.size - before
         return self.size - before
 
     def record(self) -> None:
         """Make what arrived survive: first the data, then the record that says so."""
-        self._sync()
-        text = json.dumps({"format": FORMAT, "size": self.file.size, "digest": self.file.digest, "spans": self.spans})
+        spans = self.spans
+        sync(self._data.fileno())
+        self.note(spans)
+        self.unrecorded = 0
+
+    def note(self, spans: tuple[Span, ...]) -> None:
+        """Record these ranges, which the disk must have already."""
+        text = json.dumps({"format": FORMAT, "size": self.file.size, "digest": self.file.digest, "spans": spans})
         fresh = self._claimed / "record.new"
         fresh.write_text(text, encoding="ascii")
         fresh.replace(self._claimed / "record.json")
-        self._unrecorded = 0
+
+    def duplicate(self) -> int:
+        """The data file once more, as a descriptor that outlives this object; to be closed by the caller."""
+        return os.dup(self._data.fileno())
 
     def publish(self, blob: Path) -> None:
         """The whole and verified file becomes the blob, atomically and with the modes that the umask asks for."""
         blob.parent.mkdir(parents=True, exist_ok=True)
         self._data.truncate(self.file.size)
-        self._sync()
+        sync(self._data.fileno())
         self._data.close()
         self.path.replace(blob)
         shutil.rmtree(self._claimed, ignore_errors=True)
@@ -110,7 +121,7 @@ class Partial:
         if self._data.closed:
             return
         try:
-            if self.spans and self._unrecorded:
+            if self.spans and self.unrecorded:
                 self.record()
         finally:  # a full disk takes no record
             self._data.close()
@@ -133,8 +144,17 @@ class Partial:
             shutil.rmtree(found, ignore_errors=True)
         self._claimed.mkdir(exist_ok=True)
 
-    def _sync(self) -> None:
-        getattr(os, "fdatasync", os.fsync)(self._data.fileno())
+
+def sync(descriptor: int) -> None:
+    """Wait until the disk has the file's data."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def _remove(found: Path) -> None:
+    if found.is_dir() and not found.is_symlink():
+        shutil.rmtree(found, ignore_errors=True)
+    else:
+        found.unlink(missing_ok=True)
 
 
 def _all(folder: Path, file: RemoteFile) -> list[Path]:

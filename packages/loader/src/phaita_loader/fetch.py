@@ -31,7 +31,7 @@ from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Done, Listener, Plan, bar
 from phaita_loader.request import ModelRequest, needed
 from phaita_loader.retry import SYSTEM, Clock, Transient, persist
-from phaita_loader.transfer import Route
+from phaita_loader._route import Route
 
 __all__ = ["Snapshot", "fetch"]
 
