@@ -11,7 +11,7 @@ from phaita_loader._classify import network_failure
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
 
-__all__ = ["Body", "finish", "opened"]
+__all__ = ["Body", "asking", "finish", "in_range", "opened"]
 
 _CHUNK = 1 << 18
 _REDIRECT = 4096  # bytes of a redirect's page that are worth reading to keep its connection
@@ -51,14 +51,26 @@ class Body:
             self.response.close()
 
 
+def asking(start: int, end: int | None) -> dict[str, str]:
+    """The header that asks for these bytes; `end` is exclusive."""
+    return {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+
+
+def in_range(response: urllib3.BaseHTTPResponse, file: RemoteFile, start: int) -> bool:
+    """Whether an answer to a range is of use: the whole file, or bytes of this file from `start` on."""
+    if response.status != 206:
+        return response.status != 416
+    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    return span is not None and int(span[1]) == start and span[2] in {"*", str(file.size)}
+
+
 def opened(
     response: urllib3.BaseHTTPResponse, file: RemoteFile, start: int, *, host: str, location: str | None, stall: float
 ) -> Body:
     """The body of a 200 or 206, which may be silent for `stall` seconds. Raises Transient for anything else."""
     html = "html" in response.headers.get("Content-Type", "")
     if response.status == 206:
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        agrees = span is not None and int(span[1]) == start and span[2] in {"*", str(file.size)}
+        agrees = in_range(response, file, start)
     else:
         start = 0  # a server that ignores ranges sends the file from its first byte
         # A captive portal's page need not say how long it is, and would cost all that came before it.

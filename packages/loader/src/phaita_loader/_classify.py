@@ -51,8 +51,8 @@ def status_failure(status: int, headers: Mapping[str, str], origin: Origin, now:
 
 
 def _is_patient(status: int) -> bool:
-    """The 4xx that speak of time and not of the request."""
-    return status in {408, 425, 429}
+    """The 4xx that speak of the moment, the connection or the range, and not of what was asked for."""
+    return status in {408, 416, 421, 425, 429}
 
 
 def _permanent(status: int, code: str) -> ModelDownloadError:

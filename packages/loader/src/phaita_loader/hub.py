@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, Offl
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, filter_repo_objects  # type: ignore[attr-defined]  # no __all__
 
-from phaita_loader._body import Body, finish, opened
+from phaita_loader._body import Body, asking, finish, in_range, opened
 from phaita_loader._classify import LOGIN, Origin, network_failure, status_failure
 from phaita_loader._pool import PROXY, Pool, proxy_for
 from phaita_loader.errors import AccessDenied, Corrupt, NotCached, Unreachable
@@ -96,12 +96,15 @@ class Hub:
         commit: str,
         file: RemoteFile,
         start: int,
+        end: int | None = None,
         *,
         location: str | None,
         connect: float,
         stall: float,
     ) -> Body:
-        """One GET of a file from byte `start` on; an earlier signed `location` is used while it lasts.
+        """One GET of a file from byte `start` on, up to `end` (exclusive; None: all); the answer may hold more or less.
+
+        An earlier signed `location` is used while it lasts. The body begins at 0 where the server ignores ranges.
 
         `connect` and `stall` are seconds: for the connection and the first byte, and for any later silence.
         Raises Transient, NotFound, AccessDenied, NotCached (offline).
@@ -111,7 +114,13 @@ class Hub:
         for endpoint in self.endpoints[: 1 if location else None]:
             url = location or hf_hub_url(repo_id, file.path, revision=commit, endpoint=endpoint)
             try:
-                response, url, cross = self._follow(url, endpoint, start, cross=location is not None, connect=connect)
+                cross = location is not None
+                response, url, cross = self._follow(url, endpoint, asking(start, end), cross=cross, connect=connect)
+                if not in_range(response, file, start):
+                    # Some servers know ranges only half; the file as a whole they know all the same.
+                    finish(response)
+                    start = 0
+                    response, url, cross = self._follow(url, endpoint, {}, cross=cross, connect=connect)
                 found = url if cross else None
                 return opened(response, file, start, host=_host(url), location=found, stall=stall)
             except Transient as error:
@@ -129,16 +138,15 @@ class Hub:
         )
 
     def _follow(
-        self, url: str, endpoint: str, start: int, *, cross: bool, connect: float
+        self, url: str, endpoint: str, span: dict[str, str], *, cross: bool, connect: float
     ) -> tuple[urllib3.BaseHTTPResponse, str, bool]:
         for _ in range(_HOPS):
-            headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-"}
-            headers |= self._headers(None if cross else endpoint)
+            headers = {"Accept-Encoding": "identity"} | span | self._headers(None if cross else endpoint)
             try:
                 response = self._pool.get(url, headers, connect=connect, first_byte=connect)
             except Exception as error:
                 raise network_failure(error, _host(url)) from error
-            if response.status in {200, 206}:
+            if response.status in {200, 206} or (response.status == 416 and span):
                 return response, url, cross
             target = response.headers.get("Location") if response.status in {301, 302, 303, 307, 308} else None
             if target is None:
