@@ -106,7 +106,15 @@ class FakeHub(Hub):
         return answer
 
     def open_file(
-        self, repo_id: str, commit: str, file: RemoteFile, start: int, *, location: str | None, **limits: float
+        self,
+        repo_id: str,
+        commit: str,
+        file: RemoteFile,
+        start: int,
+        end: int | None = None,
+        *,
+        location: str | None,
+        **limits: float,
     ) -> Body:
         self.opened.append((file.path, start, location))
         answers = self.answers[file.path]
@@ -115,7 +123,8 @@ class FakeHub(Hub):
             raise answer
         begin = start if answer.ranges else 0
         whole = self.repo[file.path] if answer.data is None else answer.data
-        data = whole[begin:] if answer.count is None else whole[begin : begin + answer.count]
+        data = whole[begin : end if answer.ranges else None]
+        data = data if answer.count is None else data[: answer.count]
         self.sent[file.path] += len(data)
         body = Body(begin, "cdn.test", FakeResponse(data, answer, self._chunk), answer.location)  # type: ignore[arg-type]
         self.bodies.append(body)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaita_loader._partial import FORMAT, Partial, present, spans_with
-from phaita_loader.listing import RemoteFile
+from phaita_loader._partial import FORMAT, Partial, clean, present
+from phaita_loader._pieces import spans_with
 from tests.unit.fakes import listed, noise
 
 DATA = noise(1000)
@@ -141,17 +141,6 @@ def test_a_kill_costs_what_was_not_recorded(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == [FILE.digest]
 
 
-def test_a_record_is_written_now_and_then(folder: Path) -> None:
-    big = RemoteFile("big.bin", 9 << 20, "b" * 64, "sha256")
-    partial = Partial(folder, big)
-    recorded = []
-    for at in range(9):
-        partial.write(at << 20, bytes(1 << 20))
-        recorded.append(present(folder, big) >> 20)
-    assert recorded == [0, 0, 0, 4, 4, 4, 4, 8, 8]
-    partial.discard()
-
-
 def test_of_several_the_fullest_is_taken_and_the_rest_cleared(folder: Path) -> None:
     for count, name in ((100, "1-a"), (700, "2-b"), (300, "3-c")):
         left_behind(folder, DATA[:count]).rename(folder / f"{FILE.digest}.{name}")
@@ -233,3 +222,21 @@ def test_a_partial_that_was_deleted_under_its_owner_leaves_no_open_file(folder: 
         partial.release()
     del partial
     gc.collect()  # an open file would warn here, and warnings are errors
+
+
+def test_what_nobody_asked_for_again_is_cleaned(folder: Path) -> None:
+    left = {name: left_behind(folder).rename(folder / name) for name in ("a" * 64, "b" * 40, "c" * 64 + ".12-ab")}
+    left |= {name: folder / name for name in ("new-12-ab", "link-12-ab")}
+    for name in ("new-12-ab", "link-12-ab"):
+        left[name].touch()
+    (folder / "stamps").mkdir()
+    (folder / "listings").mkdir()
+    for path in [*left.values(), folder / "stamps", folder / "listings"]:
+        os.utime(path, (0, 0))
+    young = left_behind(folder)
+    clean(folder, {"b" * 40})
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["b" * 40, young.name, "stamps", "listings"])
+
+
+def test_cleaning_where_there_is_nothing(folder: Path) -> None:
+    clean(folder, set())

@@ -19,7 +19,7 @@ _SHORTEST, _LONGEST = 0.01, 1.0  # that pause, in seconds
 
 
 class Connection:
-    """`received` counts the new bytes it brought; `answered` is whether a server gave it a body, and `on_answer` says so."""
+    """`received` counts the new bytes it brought; `answered` is whether a server gave it a body (`on_answer` tells)."""
 
     def __init__(self, assembly: Assembly, route: Route, on_answer: Callable[[], None] = lambda: None) -> None:
         self.received = 0
@@ -108,6 +108,7 @@ class Connection:
             self.answered = True
             self._on_answer()
         while piece.at < piece.end:
+            self._refuse_if_stopped()  # `abort` may have come before there was a body to end
             chunk = body.read()
             # A TLS socket that is shut down hands out undeciphered bytes: none is kept after `abort` began.
             self._refuse_if_stopped()

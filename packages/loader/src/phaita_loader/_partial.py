@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -23,15 +24,17 @@ from phaita_loader.listing import RemoteFile
 __all__ = ["FORMAT", "Partial", "clean", "present", "sync"]
 
 FORMAT = 1
+_SCRAP = re.compile(r"(?P<digest>[0-9a-f]{40}([0-9a-f]{24})?)(\..+)?|(new|link)-\d+-[0-9a-f]+")
 _ORPHAN = 14 * 24 * 3600  # seconds after which a partial that nobody asked for again is given up
 
 
 def clean(folder: Path, wanted: Collection[str]) -> None:
     """Remove what no call has touched for two weeks: partials of other files than the `wanted` digests, and scraps."""
     oldest = time.time() - _ORPHAN
-    with suppress(OSError):
-        for found in [*folder.glob("*.*-*"), *folder.glob("[0-9a-f]" * 40 + "*"), *folder.glob("*-*-*")]:
-            if found.name.partition(".")[0] not in wanted and found.lstat().st_mtime < oldest:
+    for found in folder.glob("*"):
+        with suppress(OSError):  # another process cleans too
+            ours = _SCRAP.fullmatch(found.name)
+            if ours and ours["digest"] not in wanted and found.lstat().st_mtime < oldest:
                 _remove(found)
 
 

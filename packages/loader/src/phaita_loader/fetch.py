@@ -16,6 +16,7 @@ from phaita_loader._cache import RepoCache, Verify
 from phaita_loader._classify import advice, storage_failure
 from phaita_loader._crew import bring
 from phaita_loader._partial import present
+from phaita_loader._route import Route
 from phaita_loader._weights import shards
 from phaita_loader.errors import (
     Attempt,
@@ -31,7 +32,6 @@ from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Done, Listener, Plan, bar
 from phaita_loader.request import ModelRequest, needed
 from phaita_loader.retry import SYSTEM, Clock, Transient, persist
-from phaita_loader._route import Route
 
 __all__ = ["Snapshot", "fetch"]
 

@@ -108,7 +108,7 @@ class BlobTransfer:
         self._take_lock()
         for _ in range(_RESTARTS):
             if self._route.cache.holds(self.file, self._route.verify):
-                return  # another process brought it
+                return None  # another process brought it
             try:
                 return self._bring()
             except FileNotFoundError:
