@@ -240,3 +240,31 @@ def test_what_nobody_asked_for_again_is_cleaned(folder: Path) -> None:
 
 def test_cleaning_where_there_is_nothing(folder: Path) -> None:
     clean(folder, set())
+
+
+def test_in_memory_nothing_is_on_the_disk_before_the_end(folder: Path) -> None:
+    partial = Partial(folder, FILE, in_memory=True)
+    partial.write(0, DATA[:500])
+    partial.write(500, DATA[500:])
+    assert (partial.content, list(folder.iterdir())) == (DATA, [])
+    partial.publish(folder / "blobs" / FILE.digest)
+    assert (folder / "blobs" / FILE.digest).read_bytes() == DATA
+    assert [path.name for path in folder.iterdir()] == ["blobs"]
+
+
+def test_in_memory_what_came_is_left_to_the_next(folder: Path) -> None:
+    partial = Partial(folder, FILE, in_memory=True)
+    partial.write(0, DATA[:500])
+    partial.release()
+    again = Partial(folder, FILE, in_memory=True)
+    assert (again.size, again.content) == (500, None), "what was left is gone on with where it lies"
+    again.release()
+
+
+def test_in_memory_nothing_comes_to_nothing(folder: Path) -> None:
+    partial = Partial(folder, FILE, in_memory=True)
+    partial.write(0, DATA[:500])
+    partial.discard()
+    partial.release()
+    Partial(folder, FILE, in_memory=True).release()
+    assert list(folder.iterdir()) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from phaita_loader._digest import RunningDigest
+from phaita_loader._digest import RunningDigest, digest_of_bytes
 from phaita_loader._partial import Partial
 from phaita_loader._pieces import Piece, Pieces
 from phaita_loader._recorder import FLUSH, Recorder
@@ -14,6 +14,7 @@ from phaita_loader.retry import Transient
 
 __all__ = ["Assembly"]
 
+_SMALL = 1 << 20  # bytes of a file that is not worth a folder and a record while it comes
 _PATIENCE = 0.2  # seconds that `close` waits for a write that a slow disk keeps
 
 
@@ -30,12 +31,13 @@ class Assembly:
         self.location: str | None = None
         self._mutex = threading.Lock()
         self._closed = False
-        self._partial = Partial(folder, file)
+        self._partial = Partial(folder, file, in_memory=file.size <= _SMALL)
         self._pieces = Pieces(file.size, connections)
         self._digest = RunningDigest(self._partial.path, file.algorithm, file.size)
         self._recorder = Recorder(self._partial, self._mutex) if file.size > FLUSH else None
         self.resumed = self._partial.size
-        self._digest.advance(self._partial.frontier)
+        if self.resumed:
+            self._digest.advance(self._partial.frontier)
 
     @property
     def size(self) -> int:
@@ -87,7 +89,8 @@ class Assembly:
 
     def digest(self) -> str:
         """The digest of the complete file. Raises OSError."""
-        return self._digest.result()
+        content = self._partial.content
+        return self._digest.result() if content is None else digest_of_bytes(content, self.file.algorithm)
 
     def publish(self, blob: Path) -> None:
         """The complete file becomes the blob. Raises Transient after `close`, OSError."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +14,33 @@ if TYPE_CHECKING:
 
     from phaita_loader.listing import Algorithm
 
-__all__ = ["RunningDigest", "digest_of", "stamp", "stamped"]
+__all__ = ["RunningDigest", "digest_of", "digest_of_bytes", "stamp", "stamped"]
 
 _BLOCK = 1 << 20
 _THREAD_FROM = 4 << 20  # below, a thread costs more than it saves
 
 
-def digest_of(path: Path, algorithm: Algorithm, size: int) -> str:
-    """The hex digest of the first `size` bytes of a file; git's is that of the blob object. Raises OSError."""
-    running = RunningDigest(path, algorithm, size)
-    running.advance(size)
-    return running.result()
+def digest_of(path: Path, algorithm: Algorithm, size: int, check: Callable[[], None] = lambda: None) -> str:
+    """The hex digest of the first `size` bytes of a file; git's is that of the blob object.
+
+    `check` is called now and then, and ends it by raising. Raises OSError.
+    """
+    digest = _started(algorithm, size)
+    with path.open("rb", buffering=0) as file:
+        while size and (block := file.read(min(_BLOCK, size))):
+            check()
+            digest.update(block)
+            size -= len(block)
+    if size:
+        raise _too_short(path)
+    return digest.hexdigest()
+
+
+def digest_of_bytes(content: bytes, algorithm: Algorithm) -> str:
+    """The hex digest of a whole file's content."""
+    digest = _started(algorithm, len(content))
+    digest.update(content)
+    return digest.hexdigest()
 
 
 class RunningDigest:
@@ -44,6 +62,9 @@ class RunningDigest:
     def advance(self, ready: int) -> None:
         """Say that the first `ready` bytes of the file are there."""
         with self._changed:
+            # Few and large steps: each wake-up takes the GIL from the connections.
+            if ready < self._size and ready - self._ready < _BLOCK:
+                return
             self._ready = ready
             self._changed.notify()
         if self._thread is None and not self._stopped and self._size >= _THREAD_FROM:
@@ -73,7 +94,7 @@ class RunningDigest:
                 while done < self._size and (ready := self._wait_beyond(done)) > done:
                     block = file.read(min(_BLOCK, ready - done))
                     if not block:
-                        raise OSError(f"{self._path.name} is shorter than it should be")
+                        raise _too_short(self._path)
                     self._hash.update(block)
                     done += len(block)
         except OSError as error:
@@ -85,6 +106,10 @@ class RunningDigest:
             return done if self._stopped else self._ready
 
 
+def _too_short(path: Path) -> OSError:
+    return OSError(f"{path.name} is shorter than it should be")
+
+
 def _started(algorithm: Algorithm, size: int) -> _Hash:
     if algorithm == "sha256":
         return hashlib.sha256()
@@ -94,11 +119,13 @@ def _started(algorithm: Algorithm, size: int) -> _Hash:
 def stamp(record: Path, blob: Path) -> None:
     """Remember that the blob was digested as it is now. A cache that can't be written is only slower."""
     seen = blob.stat()
-    try:
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(f"{seen.st_size} {seen.st_mtime_ns}", encoding="ascii")
-    except OSError:
-        return
+    text = f"{seen.st_size} {seen.st_mtime_ns}"
+    with suppress(OSError):
+        try:
+            record.write_text(text, encoding="ascii")
+        except FileNotFoundError:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text(text, encoding="ascii")
 
 
 def stamped(record: Path, blob: Path) -> bool:

@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Collection
 from contextlib import suppress
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +45,31 @@ def present(folder: Path, file: RemoteFile) -> int:
 
 
 class Partial:
-    """The claimed partial of one file. Not thread-safe: its owner holds a lock around each call."""
+    """The claimed partial of one file. Not thread-safe: its owner holds a lock around each call.
 
-    def __init__(self, folder: Path, file: RemoteFile) -> None:
+    `in_memory`: of a file that nothing was left of, the bytes get to the disk only when it is whole or given up.
+    """
+
+    def __init__(self, folder: Path, file: RemoteFile, *, in_memory: bool = False) -> None:
         self.file = file
         self.spans: tuple[Span, ...] = ()
-        self._home = folder / file.digest
-        self._claimed = folder / f"{file.digest}.{os.getpid()}-{secrets.token_hex(4)}"
         self.unrecorded = 0
+        self._folder = folder
+        self._claimed = folder / f"{file.digest}.{os.getpid()}-{secrets.token_hex(4)}"
         folder.mkdir(parents=True, exist_ok=True)
-        self._claim(folder)
-        self._data = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
+        left = _all(folder, file)
+        self._memory = BytesIO() if in_memory and not left else None
+        self._data: FileIO | BytesIO = self._memory or self._opened(left)
 
     @property
     def path(self) -> Path:
-        """The data file."""
+        """The data file, unless the bytes are in memory."""
         return self._claimed / "data"
+
+    @property
+    def content(self) -> bytes | None:
+        """The bytes that are in memory; None where they are in the data file."""
+        return None if self._memory is None else self._memory.getvalue()
 
     @property
     def frontier(self) -> int:
@@ -107,6 +117,7 @@ class Partial:
     def publish(self, blob: Path) -> None:
         """The whole and verified file becomes the blob, atomically and with the modes that the umask asks for."""
         blob.parent.mkdir(parents=True, exist_ok=True)
+        self._spill()
         self._data.truncate(self.file.size)
         sync(self._data.fileno())
         self._data.close()
@@ -117,25 +128,35 @@ class Partial:
         """Throw all bytes away: they are wrong."""
         self._data.close()
         self.spans = ()
-        shutil.rmtree(self._claimed, ignore_errors=True)
+        if self._memory is None:
+            shutil.rmtree(self._claimed, ignore_errors=True)
 
     def release(self) -> None:
         """Leave what is there to whoever comes next. Nothing happens after `publish` or `discard`."""
         if self._data.closed:
             return
+        if not self.spans:
+            self.discard()
+            return
         try:
-            if self.spans and self.unrecorded:
+            self._spill()
+            if self.unrecorded:
                 self.record()
         finally:  # a full disk takes no record
             self._data.close()
-        if not self.spans:
-            self.discard()
-        else:
-            _renamed(self._claimed, self._home)
+        _renamed(self._claimed, self._folder / self.file.digest)
 
-    def _claim(self, folder: Path) -> None:
-        """Take over the fullest of what earlier owners left, and clear away the rest."""
-        left = sorted(_all(folder, self.file), key=lambda found: _size(_read_record(found, self.file)))
+    def _spill(self) -> None:
+        """What is in memory goes to the disk."""
+        if self._memory is not None:
+            self._claimed.mkdir()
+            self._data = FileIO(self.path, "x+")
+            self._data.write(self._memory.getvalue())
+            self._memory = None
+
+    def _opened(self, left: list[Path]) -> FileIO:
+        """The data file of the fullest of what earlier owners left; the rest is cleared away."""
+        left.sort(key=lambda found: _size(_read_record(found, self.file)))
         while left and not self._claimed.exists():
             best = left.pop()
             spans = _read_record(best, self.file)
@@ -146,6 +167,7 @@ class Partial:
         for found in left:
             shutil.rmtree(found, ignore_errors=True)
         self._claimed.mkdir(exist_ok=True)
+        return FileIO(self.path, "r+" if self.path.exists() else "x+")
 
 
 def sync(descriptor: int) -> None:
@@ -161,7 +183,10 @@ def _remove(found: Path) -> None:
 
 
 def _all(folder: Path, file: RemoteFile) -> list[Path]:
-    return [found for found in folder.glob(f"{file.digest}*") if found.is_dir()]
+    try:
+        return [Path(found) for found in os.scandir(folder) if found.name.startswith(file.digest) and found.is_dir()]
+    except FileNotFoundError:
+        return []
 
 
 def _renamed(old: Path, new: Path) -> bool:
