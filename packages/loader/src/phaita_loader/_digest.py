@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -117,21 +118,31 @@ def _started(algorithm: Algorithm, size: int) -> _Hash:
 
 
 def stamp(record: Path, blob: Path) -> None:
-    """Remember that the blob was digested as it is now. A cache that can't be written is only slower."""
-    seen = blob.stat()
-    text = f"{seen.st_size} {seen.st_mtime_ns}"
-    with suppress(OSError):
-        try:
-            record.write_text(text, encoding="ascii")
-        except FileNotFoundError:
-            record.parent.mkdir(parents=True, exist_ok=True)
-            record.write_text(text, encoding="ascii")
+    """Remember that the blob was digested as it is now: in the record, or where that can't be written, elsewhere."""
+    text = _seen(blob)
+    for path in (record, _elsewhere(record)):
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="ascii")
+            return
 
 
 def stamped(record: Path, blob: Path) -> bool:
     """Whether the blob is, by size and time of change, the one that was digested."""
+    text = _seen(blob)
+    for path in (record, _elsewhere(record)):
+        with suppress(OSError, UnicodeDecodeError):
+            return path.read_text(encoding="ascii") == text
+    return False
+
+
+def _seen(blob: Path) -> str:
     seen = blob.stat()
-    try:
-        return record.read_text(encoding="ascii") == f"{seen.st_size} {seen.st_mtime_ns}"
-    except (OSError, UnicodeDecodeError):
-        return False
+    return f"{seen.st_size} {seen.st_mtime_ns}"
+
+
+def _elsewhere(record: Path) -> Path:
+    """Where a read-only cache's stamps lie: in this user's own cache folder, found as huggingface_hub finds its own."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    folder = hashlib.sha256(os.fsencode(record.parent.absolute())).hexdigest()[:32]
+    return Path(base, "phaita-loader", "stamps", folder, record.name)
