@@ -126,7 +126,7 @@ class FakeHub(Hub):
         data = whole[begin : end if answer.ranges else None]
         data = data if answer.count is None else data[: answer.count]
         self.sent[file.path] += len(data)
-        body = Body(begin, "cdn.test", FakeResponse(data, answer, self._chunk), answer.location)  # type: ignore[arg-type]
+        body = Body(begin, "cdn.test", FakeResponse(data, answer, self._chunk), answer.location, not answer.ranges)  # type: ignore[arg-type]
         self.bodies.append(body)
         return body
 

@@ -65,11 +65,10 @@ class Assembly:
         with self._mutex:
             self._pieces.give_back(piece)
 
-    def begin(self, piece: Piece, start: int) -> None:
-        """The piece's body begins at this byte of the file; at another one than asked for, all of the file comes."""
-        if start != piece.at:
-            with self._mutex:
-                self._pieces.claim_all(piece)
+    def claim_all(self, piece: Piece) -> None:
+        """The piece's connection is sent the whole file, whatever it asked for."""
+        with self._mutex:
+            self._pieces.claim_all(piece)
 
     def keep(self, piece: Piece, offset: int, chunk: bytes) -> int:
         """Put bytes of the piece where they belong; how many of them are new. Raises Transient after `close`, OSError.

@@ -21,13 +21,15 @@ _CHUNK = 1 << 18
 class Body:
     """Bytes of a file from `start` on.
 
-    `location` is the signed URL that another host gave them at, to be passed on to the next `open_file`.
+    `location` is the signed URL that another host gave them at, to be passed on to the next `open_file`; `whole` is
+    whether the server sends the file to its end, whatever it was asked for.
     """
 
     start: int
     host: str
     response: Answer = field(repr=False)
     location: str | None = field(default=None, repr=False)
+    whole: bool = False
 
     def read(self) -> bytes:
         """The bytes that are there, at least one unless the body ended. Raises Transient when the connection breaks."""
@@ -73,7 +75,7 @@ def open_body(
     if trouble := _trouble(answer, file, start):
         answer.close()
         raise Transient(f"{host(target.url)} sent {trouble} where {file.path} should be")
-    return Body(start, host(target.url), answer, target.url if target.foreign else None)
+    return Body(start, host(target.url), answer, target.url if target.foreign else None, answer.status == 200)
 
 
 def _in_range(answer: Answer, file: RemoteFile, start: int) -> bool:

@@ -30,6 +30,7 @@ class Connection:
         self._stop = threading.Event()
         self._opening_since: float | None = None
         self._body: Body | None = None
+        self._piece: Piece | None = None
 
     def bring(self, piece: Piece) -> None:
         """Bring one piece to its end, over as many connections as that takes.
@@ -38,6 +39,7 @@ class Connection:
         Raises Transient from a connection that brought none, and whatever else the Hub refuses it with.
         """
         pause = 0.0
+        self._piece = piece
         try:
             while piece.at < piece.end:
                 before, reused = self.received, self._assembly.location
@@ -55,10 +57,12 @@ class Connection:
             self._assembly.give_back(piece)
 
     def abort(self) -> None:
-        """End it from another thread."""
+        """End it from another thread, though it may be stuck: its piece is free again."""
         self._stop.set()
         if self._body is not None:
             self._body.abort()
+        if self._piece is not None:
+            self._assembly.give_back(self._piece)
 
     def opening_for(self, now: float) -> float:
         """Seconds for which it has been without an answer."""
@@ -103,7 +107,8 @@ class Connection:
 
     def _read(self, body: Body, piece: Piece) -> None:
         offset = body.start
-        self._assembly.begin(piece, offset)
+        if body.whole:
+            self._assembly.claim_all(piece)
         if not self.answered:
             self.answered = True
             self._on_answer()

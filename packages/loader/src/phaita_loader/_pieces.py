@@ -65,7 +65,8 @@ class Pieces:
 
     def give_back(self, piece: Piece) -> None:
         """Its connection ended; what it did not bring is free again."""
-        self._taken.remove(piece)
+        if piece in self._taken:
+            self._taken.remove(piece)
 
     def claim_all(self, piece: Piece) -> None:
         """The piece's connection brings the whole file from its first byte on, asked or not."""
