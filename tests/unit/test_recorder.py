@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from phaita_loader._partial import Partial, present
+from phaita_loader._pieces import Span
 from phaita_loader._recorder import FLUSH, Recorder
 from phaita_loader.listing import RemoteFile
 
@@ -38,16 +39,26 @@ def test_a_kill_costs_less_than_the_limit(folder: Path, partial: Partial) -> Non
     assert recorder.stop()
 
 
-def test_what_little_there_is_is_recorded_after_a_while(folder: Path, partial: Partial) -> None:
-    mutex = threading.Lock()
-    recorder = Recorder(partial, mutex)
+class Told(Partial):
+    """Says when a record is written."""
+
+    recorded = threading.Event()
+
+    def note(self, spans: tuple[Span, ...]) -> None:
+        super().note(spans)
+        self.recorded.set()
+
+
+def test_what_little_there_is_is_recorded_after_a_while(folder: Path) -> None:
+    mutex, partial = threading.Lock(), Told(folder, BIG)
+    recorder = Recorder(partial, mutex, every=0.01)
     with mutex:
         partial.write(0, b"a few bytes")
         recorder.written()
-    recorded = threading.Condition(mutex)
-    with recorded:
-        assert recorded.wait_for(lambda: present(folder, BIG) == 11, 10) or present(folder, BIG) == 11
+    assert partial.recorded.wait(10)
+    assert present(folder, BIG) == 11
     assert recorder.stop()
+    partial.discard()
 
 
 def test_a_record_that_cant_be_written_is_told(partial: Partial) -> None:

@@ -13,16 +13,19 @@ FLUSH = 4 << 20
 """Bytes that a kill or a power cut can cost at most."""
 
 _SOON = 1 << 20  # bytes that are worth a record
-_EVERY = 1.0  # seconds after which fewer bytes are, too
 _PATIENCE = 0.2  # seconds that the end of a transfer waits for a slow disk
 
 
 class Recorder:
-    """Records one partial file while it is written. `mutex` is the lock under which that happens."""
+    """Records one partial file while it is written: soon where there is much to lose, and `every` so many seconds.
 
-    def __init__(self, partial: Partial, mutex: threading.Lock) -> None:
+    `mutex` is the lock under which the partial is written.
+    """
+
+    def __init__(self, partial: Partial, mutex: threading.Lock, every: float = 1.0) -> None:
         self._partial = partial
         self._changed = threading.Condition(mutex)
+        self._every = every
         self._stopped = False
         self._error: OSError | None = None
         self._descriptor = partial.duplicate()
@@ -61,7 +64,7 @@ class Recorder:
 
     def _record_next(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._partial.unrecorded >= _SOON or self._stopped, _EVERY)
+            self._changed.wait_for(lambda: self._partial.unrecorded >= _SOON or self._stopped, self._every)
             spans, count = self._partial.spans, self._partial.unrecorded
             if self._stopped:
                 return False
