@@ -42,7 +42,7 @@ def checked_endpoint(url: str) -> str:
     try:
         scheme, name, _ = place(url)
     except ValueError:
-        scheme = name = None
+        scheme, name = "", None
     if scheme not in {"http", "https"} or not name:
         raise ValueError(f"an endpoint must look like https://host, got {url.rpartition('@')[2]!r}")
     return url.rstrip("/")
