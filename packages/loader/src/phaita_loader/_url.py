@@ -39,9 +39,12 @@ def basic_auth(url: str) -> str | None:
 
 def checked_endpoint(url: str) -> str:
     """An endpoint as paths are added to it. Raises ValueError."""
-    scheme, name, _ = place(url)
+    try:
+        scheme, name, _ = place(url)
+    except ValueError:
+        scheme, name = "", None
     if scheme not in {"http", "https"} or not name:
-        raise ValueError(f"an endpoint must look like https://host, got {bare(url)!r}")
+        raise ValueError(f"an endpoint must look like https://host, got {url.rpartition('@')[2]!r}")
     return url.rstrip("/")
 
 
