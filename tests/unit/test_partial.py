@@ -51,7 +51,7 @@ def left_behind(folder: Path, data: bytes = DATA[:400], *, offset: int = 0) -> P
 def test_bytes_survive_their_owner(folder: Path) -> None:
     home = left_behind(folder)
     assert home.is_dir()
-    assert present(folder, FILE) == 400
+    assert present(folder, [FILE]) == 400
     partial = Partial(folder, FILE)
     assert (partial.frontier, partial.size) == (400, 400)
     assert not home.exists(), "a claimed partial must not be found under its common name"
@@ -75,7 +75,7 @@ def test_write_counts_what_is_new(folder: Path) -> None:
 
 
 def test_nothing_is_found_where_nothing_was_left(folder: Path) -> None:
-    assert present(folder, FILE) == 0
+    assert present(folder, [FILE]) == 0
     Partial(folder, FILE).release()
     assert list(folder.iterdir()) == []
 
@@ -134,7 +134,7 @@ def test_a_kill_costs_what_was_not_recorded(folder: Path) -> None:
     partial.write(300, DATA[300:350])
     del partial
     gc.collect()
-    assert present(folder, FILE) == 300
+    assert present(folder, [FILE]) == 300
     again = Partial(folder, FILE)
     assert again.frontier == 300
     again.release()
@@ -171,7 +171,7 @@ def test_a_release_into_a_name_that_is_taken_is_found_all_the_same(folder: Path)
     (folder / FILE.digest).mkdir()
     (folder / FILE.digest / "data").touch()
     partial.release()
-    assert present(folder, FILE) == 500
+    assert present(folder, [FILE]) == 500
 
 
 def altered(**fields: Any) -> Callable[[Path], None]:
@@ -205,7 +205,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_record_that_cant_be_trusted_starts_anew(folder: Path, damage: str) -> None:
     DAMAGES[damage](left_behind(folder))
-    assert present(folder, FILE) == 0
+    assert present(folder, [FILE]) == 0
     partial = Partial(folder, FILE)
     assert partial.spans == ()
     partial.write(0, DATA)

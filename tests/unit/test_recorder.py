@@ -35,7 +35,7 @@ def test_a_kill_costs_less_than_the_limit(folder: Path, partial: Partial) -> Non
         with mutex:
             partial.write(at * MIB, bytes(MIB))
             recorder.written()
-        assert (at + 1) * MIB - present(folder, BIG) < FLUSH + MIB
+        assert (at + 1) * MIB - present(folder, [BIG]) < FLUSH + MIB
     assert recorder.stop()
 
 
@@ -56,7 +56,7 @@ def test_what_little_there_is_is_recorded_after_a_while(folder: Path) -> None:
         partial.write(0, b"a few bytes")
         recorder.written()
     assert partial.recorded.wait(10)
-    assert present(folder, BIG) == 11
+    assert present(folder, [BIG]) == 11
     assert recorder.stop()
     partial.discard()
 

@@ -55,7 +55,7 @@ class Scene:
 
     @property
     def present(self) -> int:
-        return present(self.cache.ours, self.file)
+        return present(self.cache.ours, [self.file])
 
     def assert_unlocked(self) -> None:
         with FileLock(self.cache.lock(self.file), timeout=0):

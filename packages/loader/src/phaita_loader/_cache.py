@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -22,7 +23,7 @@ Verify: TypeAlias = Literal["auto", "full", "size"]
 """How far a cached blob is trusted: until its stamp no longer fits, never, or for its size alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RepoCache:
     """Paths below `cache_dir` for one model repo, laid out as huggingface_hub lays them out.
 
@@ -33,17 +34,17 @@ class RepoCache:
     repo_id: str
     check: Callable[[], None] = lambda: None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The repo's folder name."""
         return "--".join(["models", *self.repo_id.split("/")])
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """The repo's folder."""
         return self.cache_dir / self.name
 
-    @property
+    @cached_property
     def ours(self) -> Path:
         """Partial files, stamps and listings: everything that is not huggingface_hub's."""
         return self.folder / ".phaita-loader"
@@ -110,7 +111,7 @@ class RepoCache:
     def keep(self, listing: Listing) -> None:
         """Keep a commit's listing, which never changes, so that offline it is known what belongs to it."""
         rows = {file.path: _row(file) for file in listing.files}
-        text = json.dumps({"format_version": 1, "files": rows}, indent=1)
+        text = json.dumps({"format_version": 1, "files": rows})
         _write(self.ours / "listings" / f"{listing.commit}.json", text, self.ours)
 
     def kept(self, commit: str) -> Listing | None:

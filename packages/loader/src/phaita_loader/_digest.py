@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,13 +91,13 @@ class RunningDigest:
     def _follow(self) -> None:
         try:
             with self._path.open("rb", buffering=0) as file:
-                done = 0
+                done, block = 0, memoryview(bytearray(min(_BLOCK, self._size)))
                 while done < self._size and (ready := self._wait_beyond(done)) > done:
-                    block = file.read(min(_BLOCK, ready - done))
-                    if not block:
+                    count = file.readinto(block[: ready - done])
+                    if not count:
                         raise _too_short(self._path)
-                    self._hash.update(block)
-                    done += len(block)
+                    self._hash.update(block[:count])
+                    done += count
         except OSError as error:
             self._error = error
 
@@ -120,20 +120,27 @@ def _started(algorithm: Algorithm, size: int) -> _Hash:
 def stamp(record: Path, blob: Path) -> None:
     """Remember that the blob was digested as it is now: in the record, or where that can't be written, elsewhere."""
     text = _seen(blob)
-    for path in (record, _elsewhere(record)):
+    for path in _places(record):
         with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="ascii")
+            _written(path, text)
             return
 
 
 def stamped(record: Path, blob: Path) -> bool:
     """Whether the blob is, by size and time of change, the one that was digested."""
     text = _seen(blob)
-    for path in (record, _elsewhere(record)):
+    for path in _places(record):
         with suppress(OSError, UnicodeDecodeError):
             return path.read_text(encoding="ascii") == text
     return False
+
+
+def _written(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="ascii")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="ascii")
 
 
 def _seen(blob: Path) -> str:
@@ -141,8 +148,9 @@ def _seen(blob: Path) -> str:
     return f"{seen.st_size} {seen.st_mtime_ns}"
 
 
-def _elsewhere(record: Path) -> Path:
-    """Where a read-only cache's stamps lie: in this user's own cache folder, found as huggingface_hub finds its own."""
+def _places(record: Path) -> Iterator[Path]:
+    """The record itself; for a read-only cache one in this user's own folder, found as huggingface_hub finds its own."""
+    yield record
     base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     folder = hashlib.sha256(os.fsencode(record.parent.absolute())).hexdigest()[:32]
-    return Path(base, "phaita-loader", "stamps", folder, record.name)
+    yield Path(base, "phaita-loader", "stamps", folder, record.name)

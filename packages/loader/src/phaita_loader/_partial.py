@@ -13,7 +13,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from io import BytesIO, FileIO
 from pathlib import Path
@@ -39,9 +40,14 @@ def clean(folder: Path, wanted: Collection[str]) -> None:
                 _remove(found)
 
 
-def present(folder: Path, file: RemoteFile) -> int:
-    """Bytes of the file that earlier calls left."""
-    return max((_size(_read_record(found, file)) for found in _all(folder, file)), default=0)
+def present(folder: Path, files: Iterable[RemoteFile]) -> int:
+    """Bytes of the files that earlier calls left."""
+    wanted, most = {file.digest: file for file in files}, Counter[str]()
+    for found in _folders(folder):
+        digest = found.name.partition(".")[0]
+        if digest in wanted:
+            most[digest] = max(most[digest], _size(_read_record(Path(found), wanted[digest])))
+    return most.total()
 
 
 class Partial:
@@ -117,12 +123,25 @@ class Partial:
     def publish(self, blob: Path) -> None:
         """The whole and verified file becomes the blob, atomically and with the modes that the umask asks for."""
         blob.parent.mkdir(parents=True, exist_ok=True)
-        self._spill()
+        if self._memory is not None:
+            self._publish_memory(self._memory.getvalue(), blob)
+            return
         self._data.truncate(self.file.size)
         sync(self._data.fileno())
         self._data.close()
         self.path.replace(blob)
         shutil.rmtree(self._claimed, ignore_errors=True)
+
+    def _publish_memory(self, content: bytes, blob: Path) -> None:
+        try:
+            with FileIO(self._claimed, "x") as fresh:
+                fresh.write(content)
+                sync(fresh.fileno())
+            self._claimed.replace(blob)
+        except OSError:
+            self._claimed.unlink(missing_ok=True)
+            raise
+        self._data.close()
 
     def discard(self) -> None:
         """Throw all bytes away: they are wrong."""
@@ -183,8 +202,12 @@ def _remove(found: Path) -> None:
 
 
 def _all(folder: Path, file: RemoteFile) -> list[Path]:
+    return [Path(found) for found in _folders(folder) if found.name.partition(".")[0] == file.digest]
+
+
+def _folders(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        return [Path(found) for found in os.scandir(folder) if found.name.startswith(file.digest) and found.is_dir()]
+        return [found for found in os.scandir(folder) if found.is_dir()]
     except FileNotFoundError:
         return []
 

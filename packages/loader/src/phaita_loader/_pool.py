@@ -119,11 +119,17 @@ def _asked(manager: urllib3.PoolManager, url: str, headers: Mapping[str, str], l
     return answer
 
 
+_PROXIES = [f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL")]
+_PROXIES += [name.lower() for name in _PROXIES]
+
+
 def proxy_for(url: str) -> str | None:
     """The proxy that the environment (or the system's settings) names for this URL; None for a direct connection.
 
     Raises Unreachable for one that can't be spoken to.
     """
+    if sys.platform == "linux" and not any(map(os.environ.get, _PROXIES)):
+        return None  # `getproxies` reads the whole environment, for every request
     parts = urlsplit(url)
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")

@@ -207,7 +207,7 @@ class _Fetch:
         files = self._chosen(listing)
         wrong = self.stock.wrong(files)
         lost = {file.digest for file in wrong}
-        had = sum(present(self.cache.ours, file) for file in wrong)
+        had = present(self.cache.ours, wrong)
         return Planned(listing.commit, files, tuple(file for file in files if file.digest not in lost), had)
 
     def _commit(self) -> str | None:
@@ -265,7 +265,7 @@ class _Fetch:
 
     def _transfer(self, commit: str, missing: tuple[RemoteFile, ...]) -> tuple[Attempt, ...]:
         clean(self.cache.ours, {file.digest for file in missing})
-        total, had = sum(file.size for file in missing), sum(present(self.cache.ours, file) for file in missing)
+        total, had = sum(file.size for file in missing), present(self.cache.ours, missing)
         lack = total - had - shutil.disk_usage(self.cache.folder).free
         if lack > 0:
             raise StorageError(f"{self.cache.folder} has {lack / 1e6:.0f} MB too little space", hint=_ROOM)
