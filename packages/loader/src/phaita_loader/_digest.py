@@ -149,7 +149,7 @@ def _seen(blob: Path) -> str:
 
 
 def _places(record: Path) -> Iterator[Path]:
-    """The record itself; for a read-only cache one in this user's own folder, found as huggingface_hub finds its own."""
+    """The record; for a read-only cache one in this user's own folder, found as huggingface_hub finds its own."""
     yield record
     base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     folder = hashlib.sha256(os.fsencode(record.parent.absolute())).hexdigest()[:32]
