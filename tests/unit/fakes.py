@@ -97,6 +97,7 @@ class FakeHub(Hub):
         self.sent: defaultdict[str, int] = defaultdict(int)
         self.bodies: list[Body] = []
         self._chunk = chunk
+        self._mutex = threading.Lock()
 
     def listing(self, repo_id: str, revision: str, *, timeout: float) -> Listing:
         self.asked.append(revision)
@@ -106,7 +107,15 @@ class FakeHub(Hub):
         return answer
 
     def open_file(
-        self, repo_id: str, commit: str, file: RemoteFile, start: int, *, location: str | None, **limits: float
+        self,
+        repo_id: str,
+        commit: str,
+        file: RemoteFile,
+        start: int,
+        end: int | None = None,
+        *,
+        location: str | None,
+        **limits: float,
     ) -> Body:
         self.opened.append((file.path, start, location))
         answers = self.answers[file.path]
@@ -115,9 +124,11 @@ class FakeHub(Hub):
             raise answer
         begin = start if answer.ranges else 0
         whole = self.repo[file.path] if answer.data is None else answer.data
-        data = whole[begin:] if answer.count is None else whole[begin : begin + answer.count]
-        self.sent[file.path] += len(data)
-        body = Body(begin, "cdn.test", FakeResponse(data, answer, self._chunk), answer.location)  # type: ignore[arg-type]
+        stop = len(whole) if end is None or not answer.ranges else end
+        data = whole[begin : stop if answer.count is None else min(stop, begin + answer.count)]
+        with self._mutex:
+            self.sent[file.path] += len(data)
+        body = Body(begin, "cdn.test", FakeResponse(data, answer, self._chunk), answer.location, not answer.ranges)  # type: ignore[arg-type]
         self.bodies.append(body)
         return body
 

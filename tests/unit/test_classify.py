@@ -52,6 +52,9 @@ STATUSES: list[tuple[int, str, Origin, type[Exception]]] = [
     (502, "", "hub", Transient),
     (503, "", "hub", Transient),
     (504, "", "hub", Transient),
+    # The connection or the range was wrong, and not the request.
+    (416, "", "hub", Transient),
+    (421, "", "hub", Transient),
     # The captive portal's own status.
     (511, "", "hub", Transient),
     # A CDN knows no accounts: its refusals speak of the signed URL, and a new one can be had.
@@ -73,6 +76,31 @@ def test_status(status: int, code: str, origin: Origin, error: type[Exception]) 
     assert type(found) is error
     if isinstance(found, LoaderError) and code != "EntryNotFound":
         assert found.hint, "a person must be told what to do"
+
+
+MESSAGES: list[tuple[int, str, str, type[Exception], str]] = [
+    # A public repo needs no token, and a bad one shuts it: the way out is to send none.
+    (401, "", "Invalid credentials in Authorization header", AccessDenied, "not valid"),
+    # What an anonymous call for a missing or private repo gets.
+    (401, "", "Invalid username or password.", NotFound, "no such repo"),
+    (401, "", 'User Access Token "x" is expired', AccessDenied, "not valid"),
+    (401, "RepoNotFound", "Invalid username or password.", NotFound, "no such repo"),
+    (401, "GatedRepo", "Access to model x is restricted.", AccessDenied, "gated"),
+    (403, "GatedRepo", "Access to model x is restricted.", AccessDenied, "gated"),
+    (403, "", "Access to this resource is disabled.", AccessDenied, "disabled"),
+    (403, "", "Forbidden", AccessDenied, "denied access"),
+    (451, "", "", AccessDenied, "legal"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "message", "error", "told"), MESSAGES)
+def test_what_the_hub_says(status: int, code: str, message: str, error: type[Exception], told: str) -> None:
+    headers = HTTPHeaderDict({"X-Error-Code": code, "X-Error-Message": message})
+    found = status_failure(status, headers, "hub", NOW)
+    assert isinstance(found, error)
+    assert told in str(found)
+    if told == "not valid":
+        assert "token=False" in str(found)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +168,9 @@ NETWORK: list[tuple[Exception, str]] = [
     # A phone without a network can't look names up, and may have one again in ten seconds.
     (wrapped(u3.HTTPError("failed"), socket.gaierror(-3, "Temporary failure")), "can't be looked up"),
     (u3.NameResolutionError("host.test", POOL, socket.gaierror(-2, "Name or service not known")), "can't be looked up"),
-    (u3.ProxyError("Unable to connect to proxy", OSError("Tunnel connection failed: 502")), "proxy"),
+    (u3.ProxyError("Unable to connect to proxy", OSError("Tunnel connection failed: 502")), "does not reach host.test"),
+    (u3.ProxyError("Unable to connect to proxy", u3.NewConnectionError(POOL, "x")), "HTTPS_PROXY"),
+    (u3.ProxyError("no", u3.NameResolutionError("proxy.test", POOL, socket.gaierror(-2, "?"))), "HTTPS_PROXY"),
     (u3.MaxRetryError(POOL, SIGNED, u3.ProtocolError("x", ConnectionResetError())), "reset the connection"),
     (u3.SSLError(ssl.SSLEOFError(8, "EOF occurred")), "TLS with host.test broke"),
     (u3.ProtocolError(f"weird {SIGNED}"), "broke"),

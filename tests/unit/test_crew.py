@@ -10,11 +10,12 @@ from filelock import FileLock
 from phaita_loader._cache import RepoCache
 from phaita_loader._crew import bring
 from phaita_loader._partial import present
+from phaita_loader._route import Route
 from phaita_loader.errors import Corrupt, NotFound
+from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.retry import Transient
-from phaita_loader.transfer import Route
-from tests.unit.fakes import COMMIT, FakeClock, FakeHub, Gives, listed, noise
+from tests.unit.fakes import COMMIT, SIGNED, FakeClock, FakeHub, Gives, listed, noise
 
 CUT = ConnectionResetError("reset")
 REPO = {f"{n}.bin": noise(5_000, n) for n in range(6)}
@@ -69,12 +70,23 @@ def test_what_came_is_counted_over_all_files(route: Route, hub: FakeHub) -> None
 
 
 def test_a_failed_file_lets_those_under_way_go_on(route: Route, hub: FakeHub) -> None:
-    hub.answers["0.bin"].append(Transient("refused"))
+    hub.answers["0.bin"].append(Gives(5_000, silent=True))
+    hub.answers["1.bin"].append(Transient("refused"))
+    hub.answers["2.bin"].append(Gives(5_000, location=SIGNED))
     with pytest.raises(Transient, match="refused"):
         run(route)
-    # Four at a time: three beside the failed one, and none that waited.
-    assert {"1.bin", "2.bin", "3.bin"} <= held(route)
-    assert "0.bin" not in held(route)
+    assert "0.bin" in held(route)
+    assert "1.bin" not in held(route)
+
+
+@pytest.mark.parametrize("failure", [Transient("refused"), NotFound("no such file")])
+def test_a_repo_that_does_not_answer_is_not_asked_for_all_its_files(
+    route: Route, hub: FakeHub, failure: Exception
+) -> None:
+    hub.answers["0.bin"].append(failure)
+    with pytest.raises(type(failure)):
+        run(route)
+    assert [path for path, _, _ in hub.opened] == ["0.bin"]
 
 
 def test_a_permanent_error_ends_the_others_at_once(route: Route, hub: FakeHub) -> None:
@@ -83,7 +95,7 @@ def test_a_permanent_error_ends_the_others_at_once(route: Route, hub: FakeHub) -
     with pytest.raises(NotFound):
         run(route, "0.bin", "1.bin")
     file = listed("0.bin", REPO["0.bin"])
-    assert present(route.cache.ours, file) in {0, 100}
+    assert present(route.cache.ours, [file]) in {0, 100}
     with FileLock(route.cache.lock(file), timeout=0):
         pass
 
@@ -102,16 +114,17 @@ def test_of_several_failures_the_gravest_is_told(
     everyone = threading.Barrier(len(failures))
 
     class Together(FakeHub):
-        def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-            everyone.wait(10)
-            return super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+        def open_file(self, repo_id: str, commit: str, file: RemoteFile, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+            if file.path != "5.bin":
+                everyone.wait(10)
+            return super().open_file(repo_id, commit, file, *args, **kwargs)  # type: ignore[arg-type]
 
     together = Together(hub.cache_dir)
     together.repo = REPO
     for number, failure in enumerate(failures):
         together.answers[f"{number}.bin"].append(failure)
     with pytest.raises(Transient, match=told):
-        run(Route(together, route.cache, COMMIT, Policy()), *[f"{n}.bin" for n in range(len(failures))])
+        run(Route(together, route.cache, COMMIT, Policy()), "5.bin", *[f"{n}.bin" for n in range(len(failures))])
 
 
 @pytest.mark.parametrize(

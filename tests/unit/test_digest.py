@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phaita_loader._digest import RunningDigest, digest_of, stamp, stamped
+from phaita_loader._digest import RunningDigest, digest_of, digest_of_bytes, stamp, stamped
 from phaita_loader.listing import Algorithm
 from tests.unit.fakes import noise
 
@@ -101,10 +101,48 @@ def test_a_damaged_stamp_does_not_fit(tmp_path: Path, content: bytes) -> None:
     assert not stamped(record, blob)
 
 
-def test_a_stamp_that_cant_be_written_is_no_error(tmp_path: Path) -> None:
+def test_a_read_only_cache_has_its_stamps_in_the_users_own_folder(tmp_path: Path) -> None:
     blob = tmp_path / "blob"
     blob.write_bytes(b"12345")
     (tmp_path / "file").touch()
     record = tmp_path / "file" / "stamp"
+    assert not stamped(record, blob)
+    stamp(record, blob)
+    assert stamped(record, blob)
+    assert not stamped(tmp_path / "other" / "stamp", blob), "another cache's stamps are not this one's"
+    (kept,) = (tmp_path / "user").rglob("stamp")
+    blob.write_bytes(b"123456")
+    assert not stamped(record, blob)
+    assert kept.is_file()
+
+
+def test_a_stamp_that_can_be_written_nowhere_is_no_error(tmp_path: Path) -> None:
+    blob = tmp_path / "blob"
+    blob.write_bytes(b"12345")
+    for name in ("file", "user"):
+        (tmp_path / name).touch()
+    record = tmp_path / "file" / "stamp"
     stamp(record, blob)
     assert not stamped(record, blob)
+
+
+def test_a_digest_can_be_ended(tmp_path: Path) -> None:
+    blob = tmp_path / "blob"
+    blob.write_bytes(bytes(3 << 20))
+    calls: list[int] = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        digest_of(blob, "sha256", 3 << 20, check)
+    assert len(calls) == 2
+
+
+def test_of_bytes_it_is_the_same(tmp_path: Path) -> None:
+    blob = tmp_path / "blob"
+    blob.write_bytes(b"12345")
+    for algorithm in ("sha256", "git-sha1"):
+        assert digest_of_bytes(b"12345", algorithm) == digest_of(blob, algorithm, 5)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaita_loader._partial import FORMAT, Partial, present, spans_with
-from phaita_loader.listing import RemoteFile
+from phaita_loader._partial import FORMAT, Partial, clean, present
+from phaita_loader._pieces import spans_with
 from tests.unit.fakes import listed, noise
 
 DATA = noise(1000)
@@ -51,7 +51,7 @@ def left_behind(folder: Path, data: bytes = DATA[:400], *, offset: int = 0) -> P
 def test_bytes_survive_their_owner(folder: Path) -> None:
     home = left_behind(folder)
     assert home.is_dir()
-    assert present(folder, FILE) == 400
+    assert present(folder, [FILE]) == 400
     partial = Partial(folder, FILE)
     assert (partial.frontier, partial.size) == (400, 400)
     assert not home.exists(), "a claimed partial must not be found under its common name"
@@ -75,7 +75,7 @@ def test_write_counts_what_is_new(folder: Path) -> None:
 
 
 def test_nothing_is_found_where_nothing_was_left(folder: Path) -> None:
-    assert present(folder, FILE) == 0
+    assert present(folder, [FILE]) == 0
     Partial(folder, FILE).release()
     assert list(folder.iterdir()) == []
 
@@ -134,22 +134,11 @@ def test_a_kill_costs_what_was_not_recorded(folder: Path) -> None:
     partial.write(300, DATA[300:350])
     del partial
     gc.collect()
-    assert present(folder, FILE) == 300
+    assert present(folder, [FILE]) == 300
     again = Partial(folder, FILE)
     assert again.frontier == 300
     again.release()
     assert [path.name for path in folder.iterdir()] == [FILE.digest]
-
-
-def test_a_record_is_written_now_and_then(folder: Path) -> None:
-    big = RemoteFile("big.bin", 9 << 20, "b" * 64, "sha256")
-    partial = Partial(folder, big)
-    recorded = []
-    for at in range(9):
-        partial.write(at << 20, bytes(1 << 20))
-        recorded.append(present(folder, big) >> 20)
-    assert recorded == [0, 0, 0, 4, 4, 4, 4, 8, 8]
-    partial.discard()
 
 
 def test_of_several_the_fullest_is_taken_and_the_rest_cleared(folder: Path) -> None:
@@ -182,7 +171,7 @@ def test_a_release_into_a_name_that_is_taken_is_found_all_the_same(folder: Path)
     (folder / FILE.digest).mkdir()
     (folder / FILE.digest / "data").touch()
     partial.release()
-    assert present(folder, FILE) == 500
+    assert present(folder, [FILE]) == 500
 
 
 def altered(**fields: Any) -> Callable[[Path], None]:
@@ -216,7 +205,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_record_that_cant_be_trusted_starts_anew(folder: Path, damage: str) -> None:
     DAMAGES[damage](left_behind(folder))
-    assert present(folder, FILE) == 0
+    assert present(folder, [FILE]) == 0
     partial = Partial(folder, FILE)
     assert partial.spans == ()
     partial.write(0, DATA)
@@ -233,3 +222,49 @@ def test_a_partial_that_was_deleted_under_its_owner_leaves_no_open_file(folder: 
         partial.release()
     del partial
     gc.collect()  # an open file would warn here, and warnings are errors
+
+
+def test_what_nobody_asked_for_again_is_cleaned(folder: Path) -> None:
+    left = {name: left_behind(folder).rename(folder / name) for name in ("a" * 64, "b" * 40, "c" * 64 + ".12-ab")}
+    left |= {name: folder / name for name in ("new-12-ab", "link-12-ab")}
+    for name in ("new-12-ab", "link-12-ab"):
+        left[name].touch()
+    (folder / "stamps").mkdir()
+    (folder / "listings").mkdir()
+    for path in [*left.values(), folder / "stamps", folder / "listings"]:
+        os.utime(path, (0, 0))
+    young = left_behind(folder)
+    clean(folder, {"b" * 40})
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["b" * 40, young.name, "stamps", "listings"])
+
+
+def test_cleaning_where_there_is_nothing(folder: Path) -> None:
+    clean(folder, set())
+
+
+def test_in_memory_nothing_is_on_the_disk_before_the_end(folder: Path) -> None:
+    partial = Partial(folder, FILE, in_memory=True)
+    partial.write(0, DATA[:500])
+    partial.write(500, DATA[500:])
+    assert (partial.content, list(folder.iterdir())) == (DATA, [])
+    partial.publish(folder / "blobs" / FILE.digest)
+    assert (folder / "blobs" / FILE.digest).read_bytes() == DATA
+    assert [path.name for path in folder.iterdir()] == ["blobs"]
+
+
+def test_in_memory_what_came_is_left_to_the_next(folder: Path) -> None:
+    partial = Partial(folder, FILE, in_memory=True)
+    partial.write(0, DATA[:500])
+    partial.release()
+    again = Partial(folder, FILE, in_memory=True)
+    assert (again.size, again.content) == (500, None), "what was left is gone on with where it lies"
+    again.release()
+
+
+def test_in_memory_nothing_comes_to_nothing(folder: Path) -> None:
+    partial = Partial(folder, FILE, in_memory=True)
+    partial.write(0, DATA[:500])
+    partial.discard()
+    partial.release()
+    Partial(folder, FILE, in_memory=True).release()
+    assert list(folder.iterdir()) == []

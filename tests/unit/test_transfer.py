@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -12,11 +13,12 @@ from filelock import FileLock
 
 from phaita_loader._cache import RepoCache
 from phaita_loader._partial import Partial, present
+from phaita_loader._route import Route
 from phaita_loader.errors import Corrupt, NotFound, StorageError
 from phaita_loader.policy import Policy
 from phaita_loader.progress import Dropped, Event, Received, Resumed, Verified
 from phaita_loader.retry import Transient
-from phaita_loader.transfer import BlobTransfer, Route
+from phaita_loader.transfer import BlobTransfer
 from tests.unit.fakes import COMMIT, SIGNED, FakeHub, Gives, listed, noise
 
 NAME = "model.safetensors"
@@ -38,7 +40,8 @@ class Scene:
 
     def transfer(self, *answers: Gives | Exception) -> BlobTransfer:
         self.hub.answers[NAME].extend(answers)
-        return BlobTransfer(self.file, Route(self.hub, self.cache, COMMIT, Policy(), listen=self.events.append))
+        alone = Policy(connections=1)
+        return BlobTransfer(self.file, Route(self.hub, self.cache, COMMIT, alone, listen=self.events.append))
 
     def run(self, *answers: Gives | Exception) -> BlobTransfer:
         transfer = self.transfer(*answers)
@@ -52,7 +55,7 @@ class Scene:
 
     @property
     def present(self) -> int:
-        return present(self.cache.ours, self.file)
+        return present(self.cache.ours, [self.file])
 
     def assert_unlocked(self) -> None:
         with FileLock(self.cache.lock(self.file), timeout=0):
@@ -227,13 +230,26 @@ def test_a_cache_that_cant_be_written(scene: Scene) -> None:
     assert scene.present == len(DATA), "the bytes are right, and wait for a cache that takes them"
 
 
-def test_a_partial_that_is_deleted_meanwhile_is_worth_another_attempt(scene: Scene, tmp_path: Path) -> None:
+def test_a_partial_that_is_deleted_meanwhile_is_begun_again(scene: Scene) -> None:
     transfer = scene.transfer(Gives(60_000, silent=True))
     with running(transfer):
         wait_for(lambda: transfer.received == 60_000)
-        (claimed,) = scene.cache.ours.iterdir()
-        claimed.rename(tmp_path / "away")
+        shutil.rmtree(scene.cache.folder)
         scene.hub.bodies[0].abort()
+    assert (transfer.error, transfer.received) == (None, len(DATA))
+    assert scene.blob.read_bytes() == DATA
+
+
+def test_one_that_is_deleted_again_and_again_ends_the_attempt(scene: Scene) -> None:
+    class Deletes(FakeHub):
+        def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+            shutil.rmtree(scene.cache.folder)
+            return super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+
+    hub = Deletes(scene.hub.cache_dir)
+    hub.repo[NAME] = DATA
+    transfer = BlobTransfer(scene.file, Route(hub, scene.cache, COMMIT, Policy()))
+    transfer.run()
     assert isinstance(transfer.error, Transient)
     assert transfer.error.final is StorageError
 
@@ -270,12 +286,17 @@ def test_a_body_that_opens_too_late_is_not_read(tmp_path: Path) -> None:
     transfer = scene.transfer(Gives(0, silent=True))
     with running(transfer):
         assert hub.reached.wait(10)
-        assert transfer.opening_for(time.monotonic() + 5) > 4
-        transfer.abandon("no answer")
+        transfer.end_stuck(time.monotonic() + 5, limit=60)
+        assert not transfer.ended
+        transfer.end_stuck(time.monotonic() + 5, limit=4)
         scene.assert_unlocked()
         other = Partial(scene.cache.ours, scene.file)  # whoever comes next is not disturbed
         hub.go_on.set()
-    assert (str(transfer.error), transfer.received, scene.blob.exists()) == ("no answer", 0, False)
+    assert (str(transfer.error), transfer.received, scene.blob.exists()) == (
+        f"no answer for {NAME} within 4 s",
+        0,
+        False,
+    )
     assert hub.bodies[0].response.closed
     other.discard()
 
@@ -285,8 +306,7 @@ def test_the_lock_is_waited_for(scene: Scene) -> None:
     scene.cache.lock(scene.file).parent.mkdir(parents=True)
     transfer = scene.transfer()
     with lock, running(transfer):
-        wait_for(lambda: scene.cache.lock(scene.file).exists())
-        assert transfer.locked_out
+        wait_for(lambda: transfer.locked_out)
         assert scene.starts == []
         lock.release()
     assert (transfer.error, transfer.locked_out) == (None, False)
@@ -308,9 +328,9 @@ def test_one_abandoned_before_it_began_does_nothing(scene: Scene) -> None:
 
 
 def test_the_end_is_told_once(scene: Scene) -> None:
-    ends: list[str] = []
+    states: list[bool] = []
     route = Route(scene.hub, scene.cache, COMMIT, Policy())
-    transfer = BlobTransfer(scene.file, route, lambda: ends.append("end"))
+    transfer = BlobTransfer(scene.file, route, lambda: states.append(transfer.ended))
     transfer.run()
     transfer.abandon("given up")
-    assert (ends, transfer.error) == (["end"], None)
+    assert (states, transfer.error) == ([False, True], None), "the first answer, and the end"

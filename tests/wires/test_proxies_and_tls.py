@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from importlib.util import find_spec
 
 import pytest
 import trustme
@@ -10,10 +11,12 @@ from huggingface_hub import close_session
 
 from phaita_loader import AccessDenied, Backoff, Policy, Unreachable, fetch
 from tests.wires.proxy import Proxy, running, tls_front
-from tests.wires.support import MIB, NAME, QUICK, assert_whole, bodies, repo
+from tests.wires.socks_proxy import socks_proxy
+from tests.wires.support import MIB, NAME, QUICK, RawServer, assert_whole, bodies, read_head, repo
 
 SLEEPY = Policy(attempts=3, timeout=100, connect=5, backoff=Backoff(first=60))
 PASSWORD = "user:p%40ss"
+needs_socks = pytest.mark.skipif(find_spec("socks") is None, reason="PySocks is not installed")
 
 
 @pytest.fixture
@@ -99,21 +102,78 @@ def test_a_proxy_that_wants_a_password_is_permanent(client, proxy, environment, 
     assert "wrong" not in str(caught.value)
 
 
-@pytest.mark.parametrize("variables", [{"ALL_PROXY": "socks5h://127.0.0.1:1"}, {"HTTP_PROXY": "nonsense://127.0.0.1"}])
-def test_a_proxy_of_another_kind_is_permanent(serve, client, environment, variables):
-    environment(**variables)
+@pytest.mark.parametrize("proxy_url", ["nonsense://127.0.0.1", "socks9://127.0.0.1:1"])
+def test_a_proxy_of_another_kind_is_permanent(serve, client, environment, proxy_url):
+    environment(HTTP_PROXY=proxy_url)
     with pytest.raises(Unreachable, match="proxy") as caught:
         fetch(NAME, hub=client(serve()), policy=SLEEPY)
     assert caught.value.attempts == ()
 
 
-def test_a_dead_proxy_is_worth_another_attempt(serve, client, environment):
+@pytest.mark.skipif(find_spec("socks") is not None, reason="PySocks is installed")
+def test_a_socks_proxy_without_its_package_is_permanent(serve, client, environment):
+    environment(ALL_PROXY="socks5h://127.0.0.1:1")
+    with pytest.raises(Unreachable, match="PySocks") as caught:
+        fetch(NAME, hub=client(serve()), policy=SLEEPY)
+    assert caught.value.attempts == ()
+    assert "pip install PySocks" in str(caught.value)
+
+
+@needs_socks
+@pytest.mark.parametrize("kind", ["socks5h", "SOCKS5", "socks"])
+def test_a_socks_proxy(serve, client, environment, kind):
+    served, asked = repo(MIB), []
+    hub = serve(served)
+    with socks_proxy(asked, ("user", "p@ss")) as proxy:
+        environment(ALL_PROXY=f"{kind}://user:p%40ss@127.0.0.1:{proxy.port}")
+        assert_whole(fetch(NAME, hub=client(hub), policy=QUICK), served)
+    origins = {f"http://{host}:{port}" for host, port in asked}
+    assert origins == {hub.url, hub.cdn_url}
+
+
+@needs_socks
+def test_names_are_looked_up_behind_a_socks_proxy(client, environment):
+    asked = []
+    with socks_proxy(asked) as proxy:
+        environment(ALL_PROXY=f"socks5h://127.0.0.1:{proxy.port}")
+        with pytest.raises(Unreachable):
+            fetch(NAME, hub=client("http://hub.invalid"), policy=QUICK)
+    assert asked[0][0] == "hub.invalid"
+
+
+@needs_socks
+@pytest.mark.parametrize("user", ["user:wrong@", ""])
+def test_a_socks_proxy_that_refuses_or_is_gone(serve, client, environment, user):
+    with socks_proxy([], ("user", "p@ss")) as proxy:
+        environment(ALL_PROXY=f"socks5h://{user}127.0.0.1:{proxy.port}")
+        with pytest.raises(Unreachable, match="proxy") as caught:
+            fetch(NAME, hub=client(serve()), policy=QUICK)
+        assert "wrong" not in str(caught.value)
+    with pytest.raises(Unreachable, match="proxy"):
+        fetch(NAME, hub=client(serve()), policy=QUICK)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_dead_proxy_is_worth_another_attempt(client, environment, scheme):
+    """And it is the proxy that is told of, though the other scheme's may be alive."""
     with running(Proxy()) as gone:
         pass
-    environment(HTTP_PROXY=gone.url)
-    with pytest.raises(Unreachable) as caught:
-        fetch(NAME, hub=client(serve(repo(MIB))), policy=QUICK)
+    environment(**{f"{scheme.upper()}_PROXY": gone.url})
+    with pytest.raises(Unreachable, match=r"the proxy .* can't be reached") as caught:
+        fetch(NAME, hub=client(f"{scheme}://hub.invalid"), policy=QUICK)
     assert len(caught.value.attempts) == QUICK.attempts
+    assert "PROXY" in str(caught.value)
+
+
+def test_a_proxy_that_reaches_nothing(client, environment):
+    def refuse(connection):
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>")
+
+    with RawServer(refuse) as proxy:
+        environment(HTTPS_PROXY=proxy.url)
+        with pytest.raises(Unreachable, match=r"the proxy does not reach hub\.invalid"):
+            fetch(NAME, hub=client("https://hub.invalid"), policy=QUICK)
 
 
 def test_an_untrusted_certificate_is_permanent(client, environment, tls_hub):

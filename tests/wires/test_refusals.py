@@ -103,6 +103,37 @@ def test_a_gated_repo_is_denied_at_its_first_file_and_opens_with_a_token(serve, 
     assert_whole(fetch("org/gated", hub=client(hub, token=TOKEN), policy=SLEEPY), served)
 
 
+SAYS = {
+    "disabled": (403, {"X-Error-Message": "Access to this resource is disabled."}, AccessDenied, "disabled"),
+    "gated, no word at the file": (403, {"X-Error-Code": "GatedRepo"}, AccessDenied, "gated"),
+    "bad token": (401, {"X-Error-Message": "Invalid credentials in Authorization header"}, AccessDenied, "not valid"),
+    "no account": (401, {"X-Error-Message": "Invalid username or password."}, NotFound, "private"),
+    "for legal reasons": (451, {}, AccessDenied, "legal"),
+}
+
+
+@pytest.mark.parametrize("how", SAYS)
+@pytest.mark.parametrize("match", ["/api/models/", "/resolve/"])
+def test_what_the_hub_says_is_told(serve, client, how, match):
+    status, headers, error, told = SAYS[how]
+    hub = serve(repo(MIB))
+    hub.answer(Answer(on="hub", match=match, status=status, headers=headers, times=None))
+    with pytest.raises(error, match=told) as caught:
+        fetch(NAME, hub=client(hub), policy=SLEEPY)
+    assert caught.value.attempts == ()
+
+
+@pytest.mark.parametrize("status", [502, 503, 504, 421])
+def test_a_proxys_own_page_is_waited_out(serve, client, status):
+    served = repo(MIB)
+    hub = serve(served)
+    page = {"body": b"<html><h1>Bad Gateway</h1></html>", "headers": {"Content-Type": "text/html"}}
+    for match in ("/api/models/", "/resolve/"):
+        hub.answer(Answer(on="hub", match=match, status=status, **page))
+    snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(QUICK, attempts=3))
+    assert_whole(snapshot, served)
+
+
 def test_a_file_that_vanished_is_not_found(serve, client):
     hub = serve(repo(MIB))
     hub.answer(Answer(on="hub", match="resolve.*tokenizer", status=404, headers={"X-Error-Code": "EntryNotFound"}))

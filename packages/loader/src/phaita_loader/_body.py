@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import urllib3
-
 from phaita_loader._classify import network_failure
+from phaita_loader._url import host
+from phaita_loader._wire import Answer, Limits, Opener, Target, finish, follow
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
 
-__all__ = ["Body", "finish", "opened"]
+__all__ = ["Body", "open_body"]
 
 _CHUNK = 1 << 18
-_REDIRECT = 4096  # bytes of a redirect's page that are worth reading to keep its connection
 
 
 @dataclass(slots=True)
 class Body:
     """Bytes of a file from `start` on.
 
-    `location` is the signed URL that another host gave them at, to be passed on to the next `open_file`.
+    `location` is the signed URL that another host gave them at, to be passed on to the next `open_file`; `whole` is
+    whether the server sends the file to its end, whatever it was asked for.
     """
 
     start: int
     host: str
-    response: urllib3.BaseHTTPResponse = field(repr=False)
+    response: Answer = field(repr=False)
     location: str | None = field(default=None, repr=False)
+    whole: bool = False
 
     def read(self) -> bytes:
         """The bytes that are there, at least one unless the body ended. Raises Transient when the connection breaks."""
@@ -51,34 +53,46 @@ class Body:
             self.response.close()
 
 
-def opened(
-    response: urllib3.BaseHTTPResponse, file: RemoteFile, start: int, *, host: str, location: str | None, stall: float
+def open_body(
+    opener: Opener,
+    target: Target,
+    file: RemoteFile,
+    start: int,
+    end: int | None,
+    headers: Mapping[str, str],
+    limits: Limits,
 ) -> Body:
-    """The body of a 200 or 206, which may be silent for `stall` seconds. Raises Transient for anything else."""
-    html = "html" in response.headers.get("Content-Type", "")
-    if response.status == 206:
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        agrees = span is not None and int(span[1]) == start and span[2] in {"*", str(file.size)}
-    else:
+    """Ask for these bytes (`end` is exclusive) and check that the answer can hold them."""
+    span = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+    answer, target = follow(opener, target, {**headers, **span}, limits)
+    if not _in_range(answer, file, start):
+        # Some servers know ranges only half; the file as a whole they know all the same.
+        finish(answer)
+        start = 0
+        answer, target = follow(opener, target, headers, limits)
+    if answer.status != 206:
         start = 0  # a server that ignores ranges sends the file from its first byte
-        # A captive portal's page need not say how long it is, and would cost all that came before it.
-        unsaid = "none" if html and not file.path.endswith(".html") else str(file.size)
-        agrees = response.headers.get("Content-Length", unsaid) == str(file.size)
-    if not agrees or response.headers.get("Content-Encoding", "identity") != "identity":
-        response.close()
-        what = "an HTML page" if html else "something else"
-        raise Transient(f"{host} sent {what} where {file.path} should be")
-    # A server that announces the connection's end takes the socket out of urllib3's reach: it keeps its first limit.
-    sock = getattr(response.connection, "sock", None)
-    if sock is not None:
-        sock.settimeout(stall)
-    return Body(start, host, response, location)
+    if trouble := _trouble(answer, file, start):
+        answer.close()
+        raise Transient(f"{host(target.url)} sent {trouble} where {file.path} should be")
+    return Body(start, host(target.url), answer, target.url if target.foreign else None, answer.status == 200)
 
 
-def finish(response: urllib3.BaseHTTPResponse) -> None:
-    """Read a redirect's few bytes, so that the connection serves again; a long page is not worth it."""
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) <= _REDIRECT:
-        response.drain_conn()
-    else:
-        response.close()
+def _in_range(answer: Answer, file: RemoteFile, start: int) -> bool:
+    """Whether an answer to a range is of use: the whole file, or bytes of this file from `start` on."""
+    if answer.status != 206:
+        return answer.status != 416
+    span = re.fullmatch(r"bytes (\d{1,19})-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+    return span is not None and int(span[1]) == start and span[2] in {"*", str(file.size)}
+
+
+def _trouble(answer: Answer, file: RemoteFile, start: int) -> str | None:
+    """What came instead of the file, if something did."""
+    html = "html" in answer.headers.get("Content-Type", "")
+    # A captive portal's page need not say how long it is, and would cost all that came before it.
+    unsaid = "none" if html and not file.path.endswith(".html") else str(file.size)
+    whole = answer.status == 206 or answer.headers.get("Content-Length", unsaid) == str(file.size)
+    plain = answer.headers.get("Content-Encoding", "identity").lower() in {"", "identity"}
+    if whole and plain and _in_range(answer, file, start):
+        return None
+    return "an HTML page" if html else "something else"

@@ -6,8 +6,10 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -21,24 +23,28 @@ Verify: TypeAlias = Literal["auto", "full", "size"]
 """How far a cached blob is trusted: until its stamp no longer fits, never, or for its size alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RepoCache:
-    """Paths below `cache_dir` for one model repo, laid out as huggingface_hub lays them out."""
+    """Paths below `cache_dir` for one model repo, laid out as huggingface_hub lays them out.
+
+    `check` is called now and then while files are digested, and ends that by raising.
+    """
 
     cache_dir: Path
     repo_id: str
+    check: Callable[[], None] = lambda: None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The repo's folder name."""
         return "--".join(["models", *self.repo_id.split("/")])
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """The repo's folder."""
         return self.cache_dir / self.name
 
-    @property
+    @cached_property
     def ours(self) -> Path:
         """Partial files, stamps and listings: everything that is not huggingface_hub's."""
         return self.folder / ".phaita-loader"
@@ -57,7 +63,7 @@ class RepoCache:
 
     def holds(self, file: RemoteFile, verify: Verify) -> bool:
         """Whether the blob is there and right. One that is digested for it and is right gets its stamp."""
-        return _is_right(self.blob(file), self.stamp(file), file, verify)
+        return self._is_right(self.blob(file), self.stamp(file), file, verify)
 
     def shows(self, commit: str, file: RemoteFile, verify: Verify) -> bool:
         """Whether the snapshot shows the blob under the file's name: by a link, or by a copy that is right itself."""
@@ -65,7 +71,8 @@ class RepoCache:
         if _is_same(pointer, self.blob(file)):
             return True
         # A copy rots on its own, so it has a stamp of its own.
-        return not pointer.is_symlink() and _is_right(pointer, self.ours / "stamps" / commit / file.path, file, verify)
+        record = self.ours / "stamps" / commit / file.path
+        return not pointer.is_symlink() and self._is_right(pointer, record, file, verify)
 
     def snapshot(self, commit: str) -> Path:
         """The folder that shows the commit's files under their names."""
@@ -104,7 +111,7 @@ class RepoCache:
     def keep(self, listing: Listing) -> None:
         """Keep a commit's listing, which never changes, so that offline it is known what belongs to it."""
         rows = {file.path: _row(file) for file in listing.files}
-        text = json.dumps({"format_version": 1, "files": rows}, indent=1)
+        text = json.dumps({"format_version": 1, "files": rows})
         _write(self.ours / "listings" / f"{listing.commit}.json", text, self.ours)
 
     def kept(self, commit: str) -> Listing | None:
@@ -128,6 +135,20 @@ class RepoCache:
                     files.append(listed_file(name, pointer.stat().st_size, digest, sha256))
         return Listing(commit, tuple(files))
 
+    def _is_right(self, path: Path, record: Path, file: RemoteFile, verify: Verify) -> bool:
+        """Whether the file's bytes lie there, as far as `verify` asks; what is digested and right gets its stamp."""
+        try:
+            if path.stat().st_size != file.size:
+                return False
+            if verify == "size" or (verify == "auto" and stamped(record, path)):
+                return True
+            if digest_of(path, file.algorithm, file.size, self.check) != file.digest:
+                return False
+            stamp(record, path)
+        except OSError:
+            return False
+        return True
+
 
 def _row(file: RemoteFile) -> dict[str, object]:
     """A file as huggingface_hub's own kept listings have it, so that one reader serves both."""
@@ -143,21 +164,6 @@ def _is_same(pointer: Path, blob: Path) -> bool:
         return pointer.samefile(blob)
     except OSError:
         return False
-
-
-def _is_right(path: Path, record: Path, file: RemoteFile, verify: Verify) -> bool:
-    """Whether the file's bytes lie at the path, as far as `verify` asks; what is digested and right gets its stamp."""
-    try:
-        if path.stat().st_size != file.size:
-            return False
-        if verify == "size" or (verify == "auto" and stamped(record, path)):
-            return True
-        if digest_of(path, file.algorithm, file.size) != file.digest:
-            return False
-        stamp(record, path)
-    except OSError:
-        return False
-    return True
 
 
 def _write(path: Path, text: str, scratch: Path) -> None:

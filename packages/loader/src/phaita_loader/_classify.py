@@ -35,27 +35,33 @@ Origin: TypeAlias = Literal["hub", "cdn"]
 
 LOGIN = "run `hf auth login`, or set HF_TOKEN to a token of an account that has access"
 STATUS = "https://status.huggingface.co"
+_NAMED = "that HTTPS_PROXY, HTTP_PROXY or the system names"
 TRUST = "if your network inspects TLS, set SSL_CERT_FILE to its CA bundle"
+_ANONYMOUS = "public repos need none: unset HF_TOKEN, run `hf auth logout`, or pass token=False"
+_BAD_TOKEN = re.compile(r"invalid (credentials|token|access token)|token.*\b(expired|revoked)", re.IGNORECASE)
 
 
 def status_failure(status: int, headers: Mapping[str, str], origin: Origin, now: datetime) -> Exception:
     """The error for an answer that is neither a body nor a redirect. `now` turns an HTTP-date into seconds."""
-    code = headers.get("X-Error-Code", "")
     if origin == "cdn" and status < 500 and not _is_patient(status):
         # A CDN knows no accounts: its refusal means that the signed URL ran out, and a new one can be had.
         return Transient(f"the CDN refused the signed URL ({status})")
     if _is_patient(status) or status >= 500:
         final = RateLimited if status == 429 else Unreachable
         return Transient(f"the {_name(origin)} answered {status}", final=final, retry_after=retry_after(headers, now))
-    return _permanent(status, code)
+    return _permanent(status, headers.get("X-Error-Code", ""), headers.get("X-Error-Message", ""))
 
 
 def _is_patient(status: int) -> bool:
-    """The 4xx that speak of time and not of the request."""
-    return status in {408, 425, 429}
+    """The 4xx that speak of the moment, the connection or the range, and not of what was asked for."""
+    return status in {408, 416, 421, 425, 429}
 
 
-def _permanent(status: int, code: str) -> ModelDownloadError:
+def _permanent(status: int, code: str, message: str) -> ModelDownloadError:
+    if status == 401 and not code and _BAD_TOKEN.search(message):
+        return AccessDenied("the Hub says that the token is not valid", hint=f"{_ANONYMOUS}\nelse: {LOGIN}")
+    if "resource is disabled" in message:
+        return AccessDenied("the Hub has disabled the repo", hint="its page may say why")
     if code == "GatedRepo":
         return AccessDenied(
             "the repo is gated and this token has no access", hint=f"ask for access on its page\n{LOGIN}"
@@ -64,14 +70,16 @@ def _permanent(status: int, code: str) -> ModelDownloadError:
         return NotFound("the repo has no such revision", hint="check the branch, tag or commit on the repo's page")
     if code == "EntryNotFound":
         return NotFound("the repo has no such file at this revision")
-    if status in {404, 410} or code == "RepoNotFound":
-        # The Hub answers 401 RepoNotFound for a private repo too, so as not to tell that it exists.
+    if status in {404, 410} or code == "RepoNotFound" or "Invalid username" in message:
+        # The Hub answers 401 for a private repo too, so as not to tell that it exists, and anonymous calls get no code.
         return NotFound(
             "there is no such repo, or this token may not see it", hint=f"check the name\nif private: {LOGIN}"
         )
     if status == 407:
         return _proxy_denied()
-    if status in {401, 403, 451}:
+    if status == 451:
+        return AccessDenied("the Hub may not give it here, for legal reasons (451)", hint="its page may say why")
+    if status in {401, 403}:
         return AccessDenied(f"the Hub denied access ({status})", hint=LOGIN)
     return ModelDownloadError(f"the Hub did not understand the request ({status})", hint=f"see {STATUS}")
 
@@ -115,9 +123,12 @@ def _is_proxy_denial(cause: BaseException) -> bool:
 
 
 def _told(causes: list[BaseException], host: str) -> str:
+    if any(isinstance(cause, u3.ProxyError) for cause in causes):
+        # Whatever else is among the causes happened on the way to the proxy.
+        gone = any(isinstance(cause, u3.ConnectTimeoutError | u3.NewConnectionError) for cause in causes)
+        return f"the proxy {_NAMED} can't be reached" if gone else f"the proxy does not reach {host}"
     rows: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
         ((u3.NameResolutionError, socket.gaierror), f"the name {host} can't be looked up"),
-        (u3.ProxyError, f"the proxy does not reach {host}"),
         (ConnectionRefusedError, f"{host} refused the connection"),
         ((ConnectionResetError, BrokenPipeError), f"{host} reset the connection"),
         (u3.IncompleteRead, f"{host} closed the connection early"),

@@ -1,24 +1,28 @@
 """Several blobs at a time, watched from the calling thread: one attempt at a commit's files.
 
-The watcher starts files, ends those that no socket timeout can end (a stuck name lookup, dripped headers), and keeps
-the attempt's time.
+The watcher starts files and connections, ends those that no socket timeout can end (a stuck name lookup, dripped
+headers), and keeps the attempt's time.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from phaita_loader._pieces import SPLIT_FROM
+from phaita_loader._route import Route
 from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Deadline
 from phaita_loader.retry import Transient
-from phaita_loader.transfer import BlobTransfer, Route
+from phaita_loader.transfer import BlobTransfer
 
 __all__ = ["bring"]
 
-_AT_ONCE = 4
+_SMALL_AT_ONCE = 8  # files that are not worth a second connection; huggingface_hub has as many workers
 _TICK = 0.1  # seconds between two looks at the clock
+
+Job = Callable[[], None]
 
 
 def bring(files: Sequence[RemoteFile], route: Route, until: Deadline, deadline: Deadline) -> None:
@@ -28,9 +32,9 @@ def bring(files: Sequence[RemoteFile], route: Route, until: Deadline, deadline: 
     under way go on, and no other is started. Raises Transient (with the bytes that came all the same) and, at once,
     NotFound, AccessDenied or StorageError.
     """
-    crew = _Crew(route)
+    crew = _Crew(files, route)
     try:
-        failure = crew.run(deque(files), until, deadline)
+        failure = crew.run(until, deadline)
     finally:
         crew.abandon()
     if isinstance(failure, Transient):
@@ -40,56 +44,95 @@ def bring(files: Sequence[RemoteFile], route: Route, until: Deadline, deadline: 
 
 
 class _Crew:
-    def __init__(self, route: Route) -> None:
+    """`received` counts the bytes of the files that ended."""
+
+    def __init__(self, files: Sequence[RemoteFile], route: Route) -> None:
         self.received = 0
         self._route = route
+        self._mutex = threading.Lock()
+        self._waiting = deque(files)
         self._running: list[BlobTransfer] = []
         self._failures: list[Exception] = []
+        self._welcome = False
+        self._over = False
         self._changed = threading.Event()
 
-    def run(self, waiting: deque[RemoteFile], until: Deadline, deadline: Deadline) -> Exception | None:
+    def run(self, until: Deadline, deadline: Deadline) -> Exception | None:
         """Until all is there (None), or the failure that ends the attempt."""
         before = now = self._route.clock.now()
         while True:
             self._changed.clear()
             self._end_stuck(now)
-            self._collect()
-            failure = max(self._failures, key=_weight, default=None)
-            if failure is not None and (not self._running or not isinstance(failure, Transient)):
+            with self._mutex:
+                self._collect()
+                running, failure = list(self._running), max(self._failures, key=_weight, default=None)
+                idle = not running and (failure is not None or not self._waiting)
+            if idle or (failure is not None and not isinstance(failure, Transient)):
                 return failure
-            if self._running and all(blob.locked_out for blob in self._running):
+            if running and all(blob.locked_out for blob in running):
                 until = Deadline(until.at + now - before)
-            if (self._running or waiting) and until.earlier(deadline).passed(now):
+            if until.earlier(deadline).passed(now):
                 return failure or Transient(f"not done within {self._route.policy.timeout:g} s")
-            while waiting and failure is None and len(self._running) < _AT_ONCE:
-                self._start(waiting.popleft())
-            if not self._running:
-                return None
+            self._start()
             self._changed.wait(_TICK)
             before, now = now, self._route.clock.now()
 
     def abandon(self) -> None:
         """End what still runs; what it brought counts."""
-        for blob in self._running:
+        with self._mutex:
+            self._over = True
+            running = list(self._running)
+        for blob in running:
             blob.abandon("given up")
-        self.received += sum(blob.received for blob in self._running)
+        self.received += sum(blob.received for blob in running)
+
+    def _start(self) -> None:
+        while (job := self._next()) is not None:
+            threading.Thread(target=self._work, args=(job,), daemon=True, name="phaita-transfer").start()
+
+    def _work(self, job: Job | None) -> None:
+        """One thread serves one file or connection after the other, as long as there is room for it."""
+        while job is not None:
+            job()
+            job = self._next()
+
+    def _next(self) -> Job | None:
+        with self._mutex:
+            self._collect()
+            if self._over or self._failures:
+                return None
+            if self._waiting and self._has_room(self._waiting[0]):
+                blob = BlobTransfer(self._waiting.popleft(), self._route, self._changed.set)
+                self._running.append(blob)
+                return blob.run
+            if self._large() < self._route.policy.connections:
+                return next((job for blob in self._running if (job := blob.help()) is not None), None)
+            return None
+
+    def _has_room(self, file: RemoteFile) -> bool:
+        # Until the first answer, one request: a repo that may not be read is not asked for all its files.
+        self._welcome = self._welcome or any(blob.answered or blob.locked_out for blob in self._running)
+        if self._running and not self._welcome:
+            return False
+        if file.size < SPLIT_FROM:
+            return len(self._running) < _SMALL_AT_ONCE
+        return self._large() < self._route.policy.connections
+
+    def _large(self) -> int:
+        return sum(blob.connections for blob in self._running if blob.file.size >= SPLIT_FROM)
 
     def _collect(self) -> None:
         ended = [blob for blob in self._running if blob.ended]
-        self._running = [blob for blob in self._running if blob not in ended]
+        if ended:
+            self._running = [blob for blob in self._running if not blob.ended]
+            self._welcome = True
         self.received += sum(blob.received for blob in ended)
         self._failures += [blob.error for blob in ended if blob.error is not None]
 
-    def _start(self, file: RemoteFile) -> None:
-        blob = BlobTransfer(file, self._route, self._changed.set)
-        self._running.append(blob)
-        threading.Thread(target=blob.run, daemon=True, name=f"phaita-{file.digest[:8]}").start()
-
     def _end_stuck(self, now: float) -> None:
         limit = 4 * self._route.policy.connect  # two servers, each with its connection and its first byte
-        for blob in self._running:
-            if blob.opening_for(now) > limit:
-                blob.abandon(f"no answer for {blob.file.path} within {limit:g} s")
+        for blob in list(self._running):
+            blob.end_stuck(now, limit)
 
 
 def _weight(failure: Exception) -> tuple[bool, bool, float]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +15,33 @@ if TYPE_CHECKING:
 
     from phaita_loader.listing import Algorithm
 
-__all__ = ["RunningDigest", "digest_of", "stamp", "stamped"]
+__all__ = ["RunningDigest", "digest_of", "digest_of_bytes", "stamp", "stamped"]
 
 _BLOCK = 1 << 20
 _THREAD_FROM = 4 << 20  # below, a thread costs more than it saves
 
 
-def digest_of(path: Path, algorithm: Algorithm, size: int) -> str:
-    """The hex digest of the first `size` bytes of a file; git's is that of the blob object. Raises OSError."""
-    running = RunningDigest(path, algorithm, size)
-    running.advance(size)
-    return running.result()
+def digest_of(path: Path, algorithm: Algorithm, size: int, check: Callable[[], None] = lambda: None) -> str:
+    """The hex digest of the first `size` bytes of a file; git's is that of the blob object.
+
+    `check` is called now and then, and ends it by raising. Raises OSError.
+    """
+    digest = _started(algorithm, size)
+    with path.open("rb", buffering=0) as file:
+        while size and (block := file.read(min(_BLOCK, size))):
+            check()
+            digest.update(block)
+            size -= len(block)
+    if size:
+        raise _too_short(path)
+    return digest.hexdigest()
+
+
+def digest_of_bytes(content: bytes, algorithm: Algorithm) -> str:
+    """The hex digest of a whole file's content."""
+    digest = _started(algorithm, len(content))
+    digest.update(content)
+    return digest.hexdigest()
 
 
 class RunningDigest:
@@ -44,6 +63,9 @@ class RunningDigest:
     def advance(self, ready: int) -> None:
         """Say that the first `ready` bytes of the file are there."""
         with self._changed:
+            # Few and large steps: each wake-up takes the GIL from the connections.
+            if ready < self._size and ready - self._ready < _BLOCK:
+                return
             self._ready = ready
             self._changed.notify()
         if self._thread is None and not self._stopped and self._size >= _THREAD_FROM:
@@ -69,13 +91,13 @@ class RunningDigest:
     def _follow(self) -> None:
         try:
             with self._path.open("rb", buffering=0) as file:
-                done = 0
+                done, block = 0, memoryview(bytearray(min(_BLOCK, self._size)))
                 while done < self._size and (ready := self._wait_beyond(done)) > done:
-                    block = file.read(min(_BLOCK, ready - done))
-                    if not block:
-                        raise OSError(f"{self._path.name} is shorter than it should be")
-                    self._hash.update(block)
-                    done += len(block)
+                    count = file.readinto(block[: ready - done])
+                    if not count:
+                        raise _too_short(self._path)
+                    self._hash.update(block[:count])
+                    done += count
         except OSError as error:
             self._error = error
 
@@ -85,6 +107,10 @@ class RunningDigest:
             return done if self._stopped else self._ready
 
 
+def _too_short(path: Path) -> OSError:
+    return OSError(f"{path.name} is shorter than it should be")
+
+
 def _started(algorithm: Algorithm, size: int) -> _Hash:
     if algorithm == "sha256":
         return hashlib.sha256()
@@ -92,19 +118,39 @@ def _started(algorithm: Algorithm, size: int) -> _Hash:
 
 
 def stamp(record: Path, blob: Path) -> None:
-    """Remember that the blob was digested as it is now. A cache that can't be written is only slower."""
-    seen = blob.stat()
-    try:
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(f"{seen.st_size} {seen.st_mtime_ns}", encoding="ascii")
-    except OSError:
-        return
+    """Remember that the blob was digested as it is now: in the record, or where that can't be written, elsewhere."""
+    text = _seen(blob)
+    for path in _places(record):
+        with suppress(OSError):
+            _written(path, text)
+            return
 
 
 def stamped(record: Path, blob: Path) -> bool:
     """Whether the blob is, by size and time of change, the one that was digested."""
-    seen = blob.stat()
+    text = _seen(blob)
+    for path in _places(record):
+        with suppress(OSError, UnicodeDecodeError):
+            return path.read_text(encoding="ascii") == text
+    return False
+
+
+def _written(path: Path, text: str) -> None:
     try:
-        return record.read_text(encoding="ascii") == f"{seen.st_size} {seen.st_mtime_ns}"
-    except (OSError, UnicodeDecodeError):
-        return False
+        path.write_text(text, encoding="ascii")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="ascii")
+
+
+def _seen(blob: Path) -> str:
+    seen = blob.stat()
+    return f"{seen.st_size} {seen.st_mtime_ns}"
+
+
+def _places(record: Path) -> Iterator[Path]:
+    """The record; for a read-only cache one in this user's own folder, found as huggingface_hub finds its own."""
+    yield record
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    folder = hashlib.sha256(os.fsencode(record.parent.absolute())).hexdigest()[:32]
+    yield Path(base, "phaita-loader", "stamps", folder, record.name)

@@ -9,51 +9,73 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Any
 
+from phaita_loader._pieces import Span, gaps, spans_with
 from phaita_loader.listing import RemoteFile
 
-__all__ = ["FORMAT", "Partial", "present", "spans_with"]
+__all__ = ["FORMAT", "Partial", "clean", "present", "sync"]
 
 FORMAT = 1
-_FLUSH = 4 << 20  # bytes that a kill can cost at most
-
-Span = tuple[int, int]
-
-
-def spans_with(spans: tuple[Span, ...], start: int, end: int) -> tuple[Span, ...]:
-    """The sorted, disjoint half-open byte ranges, with [start, end) added."""
-    apart = [span for span in spans if span[1] < start or span[0] > end]
-    touching = [span for span in spans if not (span[1] < start or span[0] > end)]
-    joined = (min([start, *(a for a, _ in touching)]), max([end, *(b for _, b in touching)]))
-    return tuple(sorted([*apart, joined]))
+_SCRAP = re.compile(r"(?P<digest>[0-9a-f]{40}([0-9a-f]{24})?)(\..+)?|(new|link)-\d+-[0-9a-f]+")
+_ORPHAN = 14 * 24 * 3600  # seconds after which a partial that nobody asked for again is given up
 
 
-def present(folder: Path, file: RemoteFile) -> int:
-    """Bytes of the file that earlier calls left."""
-    return max((_size(_read_record(found, file)) for found in _all(folder, file)), default=0)
+def clean(folder: Path, wanted: Collection[str]) -> None:
+    """Remove what no call has touched for two weeks: partials of other files than the `wanted` digests, and scraps."""
+    oldest = time.time() - _ORPHAN
+    for found in folder.glob("*"):
+        with suppress(OSError):  # another process cleans too
+            ours = _SCRAP.fullmatch(found.name)
+            if ours and ours["digest"] not in wanted and found.lstat().st_mtime < oldest:
+                _remove(found)
+
+
+def present(folder: Path, files: Iterable[RemoteFile]) -> int:
+    """Bytes of the files that earlier calls left."""
+    wanted, most = {file.digest: file for file in files}, Counter[str]()
+    for found in _folders(folder):
+        digest = found.name.partition(".")[0]
+        if digest in wanted:
+            most[digest] = max(most[digest], _size(_read_record(Path(found), wanted[digest])))
+    return most.total()
 
 
 class Partial:
-    """The claimed partial of one file. Not thread-safe: its owner holds a lock around each call."""
+    """The claimed partial of one file. Not thread-safe: its owner holds a lock around each call.
 
-    def __init__(self, folder: Path, file: RemoteFile) -> None:
+    `in_memory`: of a file that nothing was left of, the bytes get to the disk only when it is whole or given up.
+    """
+
+    def __init__(self, folder: Path, file: RemoteFile, *, in_memory: bool = False) -> None:
         self.file = file
         self.spans: tuple[Span, ...] = ()
-        self._home = folder / file.digest
+        self.unrecorded = 0
+        self._folder = folder
         self._claimed = folder / f"{file.digest}.{os.getpid()}-{secrets.token_hex(4)}"
-        self._unrecorded = 0
         folder.mkdir(parents=True, exist_ok=True)
-        self._claim(folder)
-        self._data = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
+        left = _all(folder, file)
+        self._memory = BytesIO() if in_memory and not left else None
+        self._data: FileIO | BytesIO = self._memory or self._opened(left)
 
     @property
     def path(self) -> Path:
-        """The data file."""
+        """The data file, unless the bytes are in memory."""
         return self._claimed / "data"
+
+    @property
+    def content(self) -> bytes | None:
+        """The bytes that are in memory; None where they are in the data file."""
+        return None if self._memory is None else self._memory.getvalue()
 
     @property
     def frontier(self) -> int:
@@ -66,62 +88,94 @@ class Partial:
         return _size(self.spans)
 
     def write(self, offset: int, chunk: bytes) -> int:
-        """Put bytes where they belong; how many of them are new. Bytes beyond the file's size are dropped."""
-        chunk = chunk[: max(0, self.file.size - offset)]
-        if not chunk:
-            return 0
-        self._data.seek(offset)
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[self._data.write(rest) :]
-        before = self.size
-        self.spans = spans_with(self.spans, offset, offset + len(chunk))
-        self._unrecorded += len(chunk)
-        if self._unrecorded >= _FLUSH:
-            self.record()
+        """Put bytes where they belong; how many of them are new. Those beyond the file's size are dropped.
+
+        What is there already stays: it may have been digested, and other bytes in its place would pass for the right.
+        """
+        end, view, before = min(offset + len(chunk), self.file.size), memoryview(chunk), self.size
+        for start, stop in gaps(self.spans, offset, end):
+            self._data.seek(start)
+            rest = view[start - offset : stop - offset]
+            while rest:
+                rest = rest[self._data.write(rest) :]
+            self.spans = spans_with(self.spans, start, stop)
+        self.unrecorded += self.size - before
         return self.size - before
 
     def record(self) -> None:
         """Make what arrived survive: first the data, then the record that says so."""
-        self._sync()
-        text = json.dumps({"format": FORMAT, "size": self.file.size, "digest": self.file.digest, "spans": self.spans})
+        spans = self.spans
+        sync(self._data.fileno())
+        self.note(spans)
+        self.unrecorded = 0
+
+    def note(self, spans: tuple[Span, ...]) -> None:
+        """Record these ranges, which the disk must have already."""
+        text = json.dumps({"format": FORMAT, "size": self.file.size, "digest": self.file.digest, "spans": spans})
         fresh = self._claimed / "record.new"
         fresh.write_text(text, encoding="ascii")
         fresh.replace(self._claimed / "record.json")
-        self._unrecorded = 0
+
+    def duplicate(self) -> int:
+        """The data file once more, as a descriptor that outlives this object; to be closed by the caller."""
+        return os.dup(self._data.fileno())
 
     def publish(self, blob: Path) -> None:
         """The whole and verified file becomes the blob, atomically and with the modes that the umask asks for."""
         blob.parent.mkdir(parents=True, exist_ok=True)
+        if self._memory is not None:
+            self._publish_memory(self._memory.getvalue(), blob)
+            return
         self._data.truncate(self.file.size)
-        self._sync()
+        sync(self._data.fileno())
         self._data.close()
         self.path.replace(blob)
         shutil.rmtree(self._claimed, ignore_errors=True)
+
+    def _publish_memory(self, content: bytes, blob: Path) -> None:
+        try:
+            with FileIO(self._claimed, "x") as fresh:
+                fresh.write(content)
+                sync(fresh.fileno())
+            self._claimed.replace(blob)
+        except OSError:
+            self._claimed.unlink(missing_ok=True)
+            raise
+        self._data.close()
 
     def discard(self) -> None:
         """Throw all bytes away: they are wrong."""
         self._data.close()
         self.spans = ()
-        shutil.rmtree(self._claimed, ignore_errors=True)
+        if self._memory is None:
+            shutil.rmtree(self._claimed, ignore_errors=True)
 
     def release(self) -> None:
         """Leave what is there to whoever comes next. Nothing happens after `publish` or `discard`."""
         if self._data.closed:
             return
+        if not self.spans:
+            self.discard()
+            return
         try:
-            if self.spans and self._unrecorded:
+            self._spill()
+            if self.unrecorded:
                 self.record()
         finally:  # a full disk takes no record
             self._data.close()
-        if not self.spans:
-            self.discard()
-        else:
-            _renamed(self._claimed, self._home)
+        _renamed(self._claimed, self._folder / self.file.digest)
 
-    def _claim(self, folder: Path) -> None:
-        """Take over the fullest of what earlier owners left, and clear away the rest."""
-        left = sorted(_all(folder, self.file), key=lambda found: _size(_read_record(found, self.file)))
+    def _spill(self) -> None:
+        """What is in memory goes to the disk."""
+        if self._memory is not None:
+            self._claimed.mkdir()
+            self._data = FileIO(self.path, "x+")
+            self._data.write(self._memory.getvalue())
+            self._memory = None
+
+    def _opened(self, left: list[Path]) -> FileIO:
+        """The data file of the fullest of what earlier owners left; the rest is cleared away."""
+        left.sort(key=lambda found: _size(_read_record(found, self.file)))
         while left and not self._claimed.exists():
             best = left.pop()
             spans = _read_record(best, self.file)
@@ -132,13 +186,30 @@ class Partial:
         for found in left:
             shutil.rmtree(found, ignore_errors=True)
         self._claimed.mkdir(exist_ok=True)
+        return FileIO(self.path, "r+" if self.path.exists() else "x+")
 
-    def _sync(self) -> None:
-        getattr(os, "fdatasync", os.fsync)(self._data.fileno())
+
+def sync(descriptor: int) -> None:
+    """Wait until the disk has the file's data."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def _remove(found: Path) -> None:
+    if found.is_dir() and not found.is_symlink():
+        shutil.rmtree(found, ignore_errors=True)
+    else:
+        found.unlink(missing_ok=True)
 
 
 def _all(folder: Path, file: RemoteFile) -> list[Path]:
-    return [found for found in folder.glob(f"{file.digest}*") if found.is_dir()]
+    return [Path(found) for found in _folders(folder) if found.name.partition(".")[0] == file.digest]
+
+
+def _folders(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return [found for found in os.scandir(folder) if found.is_dir()]
+    except FileNotFoundError:
+        return []
 
 
 def _renamed(old: Path, new: Path) -> bool:

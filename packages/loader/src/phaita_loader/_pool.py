@@ -8,17 +8,25 @@ import re
 import ssl
 import sys
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import truststore
 import urllib3
 
+from phaita_loader._url import Place, bare, basic_auth, place
+from phaita_loader._wire import Answer, Limits
 from phaita_loader.errors import Unreachable
 
-__all__ = ["PROXY", "Pool", "proxy_for"]
+__all__ = ["GivenPool", "Pool", "proxy_for", "ssl_context"]
 
-PROXY = "set HTTPS_PROXY to an http:// proxy; SOCKS is not supported"
+_PROXY = "set HTTPS_PROXY to an http:// or socks5h:// proxy"
+_PYSOCKS = "pip install PySocks\nor set HTTPS_PROXY to an http:// proxy"
+_SOCKS = {"socks": "socks5h", "socks4": "socks4", "socks4a": "socks4a", "socks5": "socks5", "socks5h": "socks5h"}
 
 
 class _NoSignature(logging.Filter):
@@ -38,42 +46,81 @@ class Pool:
     """Opens GET requests; connections are kept per host, and made anew in a forked child."""
 
     def __init__(self) -> None:
-        self._managers: dict[str | None, urllib3.PoolManager] = {}
+        self._managers: dict[str | None, _Kept] = {}
         self._mutex = threading.Lock()
         self._process = os.getpid()
 
     def __reduce__(self) -> tuple[type[Pool], tuple[()]]:
         return Pool, ()  # connections stay in their process
 
-    def get(self, url: str, headers: dict[str, str], *, connect: float, first_byte: float) -> urllib3.BaseHTTPResponse:
-        """The answer to one GET as it comes: no redirect is followed, nothing is retried, the body is not read.
+    def get(self, url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
+        """The answer to one GET as it comes: no redirect is followed, the body is not read.
 
-        Raises urllib3's exceptions.
+        Raises urllib3's exceptions, and Unreachable for a proxy that can't be spoken to.
         """
-        timeout, proxy = urllib3.Timeout(connect=connect, read=first_byte), proxy_for(url)
-        manager = self._manager(proxy)
+        proxy = proxy_for(url)
+        kept = self._kept(proxy)
+        served = place(url) in kept.served
         try:
-            return manager.request(
-                "GET", url, headers=headers, timeout=timeout, redirect=False, retries=False, preload_content=False
-            )
-        except urllib3.exceptions.HTTPError:
-            self._forget(proxy, manager)
+            answer = _asked(kept.manager, url, headers, limits)
+        except urllib3.exceptions.HTTPError as error:
+            self._forget(proxy, kept)
+            if served and isinstance(error, urllib3.exceptions.ProtocolError):
+                # An idle connection that had died unseen; the second try is on a new one.
+                return self.get(url, headers, limits)
             raise
+        kept.served.add(place(url))
+        return answer
 
-    def _manager(self, proxy: str | None) -> urllib3.PoolManager:
+    def _kept(self, proxy: str | None) -> _Kept:
         if self._process != os.getpid():
             # A socket shared with the parent would mix two answers, and a lock that another thread held stays locked.
             self._managers, self._mutex, self._process = {}, threading.Lock(), os.getpid()
         with self._mutex:  # a trust store is slow to read: once will do for all threads
             if proxy not in self._managers:
-                self._managers[proxy] = _made(proxy)
+                self._managers[proxy] = _Kept(_made(proxy))
             return self._managers[proxy]
 
-    def _forget(self, proxy: str | None, manager: urllib3.PoolManager) -> None:
+    def _forget(self, proxy: str | None, kept: _Kept) -> None:
         """Idle connections of a network that went away would fail one by one, each after a silence of its own."""
         with self._mutex:
-            if self._managers.get(proxy) is manager:
+            if self._managers.get(proxy) is kept:
                 del self._managers[proxy]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Connections, and the places they have had an answer from."""
+
+    manager: urllib3.PoolManager
+    served: set[Place] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPool:
+    """A user's own urllib3 pool, or anything with its `request`, used as it is."""
+
+    pool: Any
+
+    def get(self, url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
+        """The answer to one GET as it comes. Raises what the pool raises."""
+        return _asked(self.pool, url, headers, limits)
+
+
+def _asked(manager: urllib3.PoolManager, url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
+    timeout = urllib3.Timeout(connect=limits.connect, read=limits.first_byte)
+    answer = manager.request(
+        "GET", url, headers=headers, timeout=timeout, redirect=False, retries=False, preload_content=False
+    )
+    # A server that announces the connection's end takes the socket out of urllib3's reach: it keeps its first limit.
+    sock = getattr(getattr(answer, "connection", None), "sock", None)
+    if sock is not None:
+        sock.settimeout(limits.stall)
+    return answer
+
+
+_PROXIES = [f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL")]
+_PROXIES += [name.lower() for name in _PROXIES]
 
 
 def proxy_for(url: str) -> str | None:
@@ -81,14 +128,19 @@ def proxy_for(url: str) -> str | None:
 
     Raises Unreachable for one that can't be spoken to.
     """
+    if sys.platform == "linux" and not any(map(os.environ.get, _PROXIES)):
+        return None  # `getproxies` reads the whole environment, for every request
     parts = urlsplit(url)
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if not proxy.lower().startswith(("http://", "https://")):
-        raise Unreachable("the proxy variables name a proxy that is neither http nor https", hint=PROXY)
+    kind = proxy.lower().partition("://")[0]
+    if kind in _SOCKS and find_spec("socks") is None:
+        raise Unreachable("the proxy variables name a SOCKS proxy, for which PySocks is missing", hint=_PYSOCKS)
+    if kind not in {"http", "https", *_SOCKS}:
+        raise Unreachable("the proxy variables name a proxy that is neither http nor https nor SOCKS", hint=_PROXY)
     return proxy
 
 
@@ -96,11 +148,21 @@ def _made(proxy: str | None) -> urllib3.PoolManager:
     context = ssl_context()
     if proxy is None:
         return urllib3.PoolManager(maxsize=16, ssl_context=context)
-    parts = urlsplit(proxy)
-    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
-    headers = urllib3.make_headers(proxy_basic_auth=user)
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    return urllib3.ProxyManager(bare, proxy_headers=headers, maxsize=16, ssl_context=context)
+    if not proxy.lower().startswith("http"):
+        return _through_socks(proxy, context)
+    headers = urllib3.make_headers(proxy_basic_auth=basic_auth(proxy))
+    return urllib3.ProxyManager(bare(proxy), proxy_headers=headers, maxsize=16, ssl_context=context)
+
+
+def _through_socks(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
+    from urllib3.contrib.socks import SOCKSProxyManager  # needs PySocks, which few have
+
+    scheme, _, rest = proxy.partition("://")
+    # "socks" alone is what the system settings of some desktops say.
+    url = f"{_SOCKS[scheme.lower()]}://{rest}"
+    user = urlsplit(url)
+    name, password = (unquote(part) if part else part for part in (user.username, user.password))
+    return SOCKSProxyManager(bare(url), name, password, maxsize=16, ssl_context=context)
 
 
 def ssl_context() -> ssl.SSLContext:

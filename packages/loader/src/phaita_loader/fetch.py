@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,41 +15,66 @@ from phaita_loader._bounded import bounded
 from phaita_loader._cache import RepoCache, Verify
 from phaita_loader._classify import advice, storage_failure
 from phaita_loader._crew import bring
-from phaita_loader._partial import present
-from phaita_loader._weights import shards
-from phaita_loader.errors import (
-    Attempt,
-    Corrupt,
-    LoaderError,
-    NotCached,
-    NotFound,
-    StorageError,
-)
+from phaita_loader._partial import clean, present
+from phaita_loader._route import Route
+from phaita_loader._stock import Cached, Stock
+from phaita_loader.errors import Attempt, Corrupt, DeadlineExceeded, LoaderError, NotFound, StorageError
 from phaita_loader.hub import Hub
 from phaita_loader.listing import Listing, RemoteFile
 from phaita_loader.policy import Deadline, Policy
-from phaita_loader.progress import Done, Listener, Plan, bar
-from phaita_loader.request import ModelRequest, needed
+from phaita_loader.progress import Done, Listener, Plan, bar, silent
+from phaita_loader.request import ModelRequest
 from phaita_loader.retry import SYSTEM, Clock, Transient, persist
-from phaita_loader.transfer import Route
 
-__all__ = ["Snapshot", "fetch"]
+__all__ = ["Planned", "Snapshot", "fetch", "plan"]
 
 logger = logging.getLogger("phaita_loader")
 
 _GLANCE = 4.0
 """Seconds that it is worth asking the Hub whether a branch moved that the cache has."""
 
+_ROOM = "free some space, or set HF_HOME to a disk that has it"
+_GO_ON = "what arrived is kept: the same call goes on from there"
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A complete set of files of one commit in the cache; `attempts` are those that failed on the way."""
+    """A complete set of files of one commit in the cache; `attempts` are those that failed on the way.
+
+    `endpoint`: which one named the commit and the digests; None where the cache alone did.
+    """
 
     path: Path
     commit: str
     files: tuple[RemoteFile, ...]
     request: ModelRequest
     attempts: tuple[Attempt, ...] = ()
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What `fetch` would do. `cached` are the files that are there and right, `present` counts bytes of the others."""
+
+    commit: str
+    files: tuple[RemoteFile, ...]
+    cached: tuple[RemoteFile, ...]
+    present: int
+
+    @property
+    def missing(self) -> tuple[RemoteFile, ...]:
+        """The files that are to come."""
+        return tuple(file for file in self.files if file not in self.cached)
+
+    @property
+    def total(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def to_come(self) -> int:
+        """Bytes that are still to be received."""
+        return sum(file.size for file in {file.digest: file for file in self.missing}.values()) - self.present
 
 
 def fetch(
@@ -71,31 +96,72 @@ def fetch(
 
     Raises ModelDownloadError (its subclasses say what failed), and ValueError for a request that can't be meant.
     """
+    with bar() if listen is None else _given(listen) as shown:
+        job = _job(request, hub, policy, verify, shown, clock, deadline)
+        with _explained(job):
+            return job.run()
+
+
+def plan(
+    request: ModelRequest | str,
+    *,
+    hub: Hub | None = None,
+    policy: Policy | None = None,
+    verify: Verify = "auto",
+    clock: Clock = SYSTEM,
+) -> Planned:
+    """What `fetch` would bring, how large that is, and what of it is cached; nothing is downloaded or written.
+
+    Offline it is what the cache knows. Raises what `fetch` raises.
+    """
+    job = _job(request, hub, policy, verify, silent, clock, None)
+    with _explained(job):
+        return job.plan()
+
+
+@contextmanager
+def _given(listen: Listener) -> Iterator[Listener]:
+    yield listen
+
+
+@contextmanager
+def _explained(job: _Fetch) -> Iterator[None]:
+    """Every error says what was asked for and what a person can do."""
+    asked, begin = job.request, job.clock.now()
+    try:
+        yield
+    except LoaderError as error:
+        hint = advice(error, asked.repo_id, asked.revision, job.hub.cache_dir)
+        error.filled(request=asked, elapsed=job.clock.now() - begin, hint=hint)
+        raise
+    except OSError as error:
+        raise storage_failure(error, job.cache.folder).filled(request=asked) from error
+    except KeyboardInterrupt as stop:
+        stop.add_note(_GO_ON)
+        raise
+
+
+def _job(
+    request: ModelRequest | str,
+    hub: Hub | None,
+    policy: Policy | None,
+    verify: Verify,
+    listen: Listener,
+    clock: Clock,
+    deadline: Deadline | None,
+) -> _Fetch:
     asked = ModelRequest(request) if isinstance(request, str) else request
     if verify not in {"auto", "full", "size"}:
         raise ValueError(f"verify must be one of auto, full, size; got {verify!r}")
-    policy, hub, begin = policy or Policy(), hub or Hub(), clock.now()
-    with ExitStack() as stack:
-        shown = listen or stack.enter_context(bar())
-        job = _Fetch(asked, hub, policy, verify, shown, clock, deadline or Deadline.after(policy.deadline, begin))
-        try:
-            return job.run()
-        except LoaderError as error:
-            hint = advice(error, asked.repo_id, asked.revision, hub.cache_dir)
-            error.filled(request=asked, elapsed=clock.now() - begin, hint=hint)
-            raise
-        except OSError as error:
-            raise storage_failure(error, job.cache.folder).filled(request=asked) from error
+    hub, policy = hub or Hub(), policy or Policy()
+    ends = deadline or Deadline.after(policy.deadline, clock.now())
 
+    def check() -> None:
+        if ends.passed(clock.now()):
+            raise DeadlineExceeded("the deadline came while cached files were read")
 
-@dataclass(frozen=True, slots=True)
-class _Cached:
-    """What the cache has of a commit. `known`: by a listing that was kept, not only by what lies there."""
-
-    commit: str
-    files: tuple[RemoteFile, ...]
-    missing: tuple[str, ...]
-    known: bool
+    stock = Stock(asked, hub, RepoCache(hub.cache_dir, asked.repo_id, check), verify)
+    return _Fetch(asked, hub, policy, stock, listen, clock, ends)
 
 
 class _Patience(TypedDict):
@@ -111,44 +177,52 @@ class _Fetch:
     request: ModelRequest
     hub: Hub
     policy: Policy
-    verify: Verify
+    stock: Stock
     listen: Listener
     clock: Clock
     deadline: Deadline
 
     @property
     def cache(self) -> RepoCache:
-        return RepoCache(self.hub.cache_dir, self.request.repo_id)
+        return self.stock.cache
 
     def run(self) -> Snapshot:
-        commit = self.request.revision if self.request.pinned else self.cache.commit_of(self.request.revision)
-        cached = self._cached(commit) if commit else None
+        cached = self._cached()
         complete = cached if cached and cached.files and not cached.missing else None
         if self.hub.offline and not complete:
-            raise self._not_cached(cached)
+            raise self.stock.lacking(cached)
         if complete and (self.hub.offline or (self.request.pinned and complete.known)):
-            return self._snapshot(complete.commit, complete.files, ())
+            return self._snapshot(Listing(complete.commit, complete.files), complete.files)
         listing, attempts = (self._glance(complete), ()) if complete else self._list()
-        if complete and listing.commit == complete.commit and self._chosen(listing) == complete.files:
-            return self._snapshot(complete.commit, complete.files, ())
+        if complete and listing.commit == complete.commit and self.stock.chosen(listing) == complete.files:
+            return self._snapshot(listing, complete.files)
         return self._download(listing, attempts)
 
-    def _cached(self, commit: str) -> _Cached:
-        kept = self.cache.kept(commit)
-        listing = kept or self.cache.found(commit)
+    def plan(self) -> Planned:
+        commit = self._commit()
+        kept = self.cache.kept(commit) if commit and (self.request.pinned or self.hub.offline) else None
+        if kept is None and self.hub.offline:
+            raise self.stock.lacking(self._cached())
+        listing = kept or self._list()[0]
         files = self._chosen(listing)
-        folder, shows = self.cache.snapshot(commit), self.cache.shows
-        wrong = {file.digest for file in self._wrong(files)}
-        missing = [file.path for file in files if file.digest in wrong or not shows(commit, file, self.verify)]
-        if kept is None:
-            right = [file for file in files if file.path not in missing]
-            missing += _absent_shards(folder, right) if files else ["the weights or the tokenizer"]
-        return _Cached(commit, files, tuple(missing), known=kept is not None)
+        wrong = self.stock.wrong(files)
+        lost = {file.digest for file in wrong}
+        had = present(self.cache.ours, wrong)
+        return Planned(listing.commit, files, tuple(file for file in files if file.digest not in lost), had)
 
-    def _glance(self, cached: _Cached) -> Listing:
+    def _commit(self) -> str | None:
+        return self.request.revision if self.request.pinned else self.cache.commit_of(self.request.revision)
+
+    def _cached(self) -> Cached | None:
+        commit = self._commit()
+        return self.stock.of(commit) if commit else None
+
+    def _glance(self, cached: Cached) -> Listing:
         """Whether a cached branch moved: one try, a short one. Without an answer what is cached will do."""
+        now = self.clock.now()
         try:
-            return self._ask(Deadline.after(_GLANCE, self.clock.now()).earlier(self.deadline))
+            # The model is still to be built before the deadline.
+            return self._ask(Deadline.after(min(_GLANCE, self.deadline.remaining(now) / 2), now))
         except Transient as failure:
             told = "%s: %s; using the cached commit %s"
             logger.warning(told, self.request.repo_id, failure.cause, cached.commit[:12])
@@ -169,29 +243,34 @@ class _Fetch:
             raise Corrupt(f"the Hub answered for another commit, {listing.commit[:12]}")
         return listing
 
-    def _download(self, listing: Listing, attempts: tuple[Attempt, ...]) -> Snapshot:
-        files = self._chosen(listing)
+    def _chosen(self, listing: Listing) -> tuple[RemoteFile, ...]:
+        files = self.stock.chosen(listing)
         if not files:
             raise NotFound(f"the repo has no files for kind {self.request.kind!r}", hint="name them by allow_patterns")
+        return files
+
+    def _download(self, listing: Listing, attempts: tuple[Attempt, ...]) -> Snapshot:
+        files = self._chosen(listing)
         self.cache.prepare(listing.commit)
-        missing = self._wrong(files)
+        missing = self.stock.wrong(files)
         if missing:
             attempts += self._transfer(listing.commit, missing)
         for file in files:
-            self.cache.link(listing.commit, file, self.verify)
+            self.cache.link(listing.commit, file, self.stock.verify)
         self.cache.keep(listing)
         if not self.request.pinned:
             self.cache.set_ref(self.request.revision, listing.commit)
         self.listen(Done(listing.commit))
-        return self._snapshot(listing.commit, files, attempts)
+        return self._snapshot(listing, files, attempts)
 
     def _transfer(self, commit: str, missing: tuple[RemoteFile, ...]) -> tuple[Attempt, ...]:
-        total, had = sum(file.size for file in missing), sum(present(self.cache.ours, file) for file in missing)
+        clean(self.cache.ours, {file.digest for file in missing})
+        total, had = sum(file.size for file in missing), present(self.cache.ours, missing)
         lack = total - had - shutil.disk_usage(self.cache.folder).free
         if lack > 0:
             raise StorageError(f"{self.cache.folder} has {lack / 1e6:.0f} MB too little space", hint=_ROOM)
         self.listen(Plan(self.request.repo_id, len(missing), total, had))
-        route = Route(self.hub, self.cache, commit, self.policy, self.verify, self.listen, self.clock)
+        route = Route(self.hub, self.cache, commit, self.policy, self.stock.verify, self.listen, self.clock)
         _, attempts = persist("transfer", lambda until: bring(missing, route, until, self.deadline), **self._patience())
         return attempts
 
@@ -201,37 +280,7 @@ class _Fetch:
             policy=self.policy, deadline=self.deadline, clock=self.clock, listen=self.listen, subject=subject
         )
 
-    def _chosen(self, listing: Listing) -> tuple[RemoteFile, ...]:
-        paths: Iterable[str] = [file.path for file in listing.files]
-        if self.request.allow_patterns is None:
-            paths = needed(self.request, paths)
-        keep = set(self.hub.select(paths, self.request.allow_patterns, self.request.ignore_patterns))
-        return tuple(sorted((file for file in listing.files if file.path in keep), key=lambda file: file.path))
-
-    def _wrong(self, files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
-        """The blobs that are absent or not right, each once, small ones first: a wrong configuration shows early."""
-        blobs = {file.digest: file for file in files if not self.cache.holds(file, self.verify)}
-        return tuple(sorted(blobs.values(), key=lambda file: file.size))
-
-    def _snapshot(self, commit: str, files: tuple[RemoteFile, ...], attempts: tuple[Attempt, ...]) -> Snapshot:
-        return Snapshot(self.cache.snapshot(commit), commit, files, self.request, attempts)
-
-    def _not_cached(self, cached: _Cached | None) -> NotCached:
-        if cached is None:
-            return NotCached("offline mode is on, and nothing of this revision is in the cache")
-        if not cached.files and cached.known:
-            return NotCached(f"offline mode is on, and the cached commit has no files for kind {self.request.kind!r}")
-        names = ", ".join(cached.missing[:5]) + (", ..." if len(cached.missing) > 5 else "")
-        return NotCached(f"offline mode is on, and the cache lacks {names}", missing=cached.missing)
-
-
-_ROOM = "free some space, or set HF_HOME to a disk that has it"
-
-
-def _absent_shards(folder: Path, files: Iterable[RemoteFile]) -> list[str]:
-    """Shards that an index names and the folder lacks."""
-    named: set[Path] = set()
-    for index in (folder / file.path for file in files if file.path.endswith(".index.json")):
-        with suppress(Corrupt):  # another kind of index
-            named |= {index.with_name(name) for name in shards(index)}
-    return sorted(path.relative_to(folder).as_posix() for path in named if not path.exists())
+    def _snapshot(
+        self, listing: Listing, files: tuple[RemoteFile, ...], attempts: tuple[Attempt, ...] = ()
+    ) -> Snapshot:
+        return Snapshot(self.cache.snapshot(listing.commit), listing.commit, files, self.request, attempts)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from phaita_loader.errors import Corrupt
 
-__all__ = ["Algorithm", "Listing", "RemoteFile", "is_safe", "listed_commit", "listed_file"]
+__all__ = ["Algorithm", "Listing", "RemoteFile", "consistent", "is_safe", "listed_commit", "listed_file"]
 
 Algorithm: TypeAlias = Literal["sha256", "git-sha1"]
 
 _HEX = {"sha256": re.compile(r"[0-9a-f]{64}"), "git-sha1": re.compile(r"[0-9a-f]{40}")}
+
+_ENDLESS = 1 << 63  # no file system counts further
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,16 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All files of one commit."""
+    """The files of one commit.
+
+    `endpoint` is the one that answered, None where none was asked; `complete` is False where files were left out that
+    the request could not need, so that it says nothing about others.
+    """
 
     commit: str
     files: tuple[RemoteFile, ...]
+    endpoint: str | None = field(default=None, compare=False)
+    complete: bool = field(default=True, compare=False)
 
 
 def listed_commit(commit: Any) -> str:
@@ -46,13 +55,32 @@ def listed_file(path: Any, size: Any, blob: Any, sha256: Any = None) -> RemoteFi
     Raises Corrupt for a path that could leave its folder, and where size or digest make no sense.
     """
     if not isinstance(path, str) or not is_safe(path):
-        raise Corrupt(f"the Hub lists a path that can't be a file's: {path!r}")
+        raise Corrupt(f"the Hub lists a path that can't be a file's: {path!r:.200}")
     digest, algorithm = (blob, "git-sha1") if sha256 is None else (sha256, "sha256")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < _ENDLESS:
         raise Corrupt(f"the Hub lists no size for {path}")
     if not isinstance(digest, str) or not _HEX[algorithm].fullmatch(digest):
         raise Corrupt(f"the Hub lists no digest for {path}")
     return RemoteFile(path, size, digest, "git-sha1" if sha256 is None else "sha256")
+
+
+def consistent(files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
+    """The files, each once. Raises Corrupt where one path would have to be two things."""
+    found: dict[str, RemoteFile] = {}
+    for file in files:
+        if found.setdefault(file.path, file) != file:
+            raise Corrupt(f"the Hub lists {file.path!r:.200} twice, and not the same")
+    for path in found:
+        if any(folder in found for folder in _folders(path)):
+            raise Corrupt(f"the Hub lists a file in {path!r:.200} where a folder must be")
+    return tuple(found.values())
+
+
+def _folders(path: str) -> Iterator[str]:
+    end = path.find("/")
+    while end > 0:
+        yield path[:end]
+        end = path.find("/", end + 1)
 
 
 def is_safe(path: str) -> bool:

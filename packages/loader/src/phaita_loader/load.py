@@ -65,7 +65,8 @@ def load(
             asked, hub=hub, policy=policy, verify=verify, listen=listen, clock=clock, deadline=steps.deadline
         ),
     )
-    whole = steps.run("verify", lambda: verified(snapshot, hub.cache_dir, "size" if verify == "size" else "auto"))
+    again: Verify = "size" if verify == "size" else "auto"  # `fetch` has digested all, and stamped it
+    whole = steps.run("verify", lambda: verified(snapshot, hub.cache_dir, again, steps.check))
     words = config = model = None
     if asked.kind == "config":
         config = steps.run("config", lambda: initialise_config(whole, **kwargs))
@@ -85,11 +86,14 @@ class _Steps:
     clock: Clock
     timings: dict[str, float]
 
+    def check(self, when: str = "while cached files were read") -> None:
+        if self.deadline.passed(self.clock.now()):
+            raise DeadlineExceeded(f"the deadline came {when}")
+
     def run(self, name: str, step: Callable[[], T]) -> T:
         begin = self.clock.now()
-        if self.deadline.passed(begin):
-            raise DeadlineExceeded(f"the deadline came before the step {name!r}", request=self.request)
         try:
+            self.check(f"before the step {name!r}")
             return step()
         except LoaderError as error:
             error.filled(request=self.request)

@@ -50,6 +50,7 @@ class Policy:
     stall: a connection on which nothing arrives for so long is dropped and resumed.
     connect: the limit for reaching a server, and again for the first byte of its answer.
     deadline: the limit of the whole call, counted from the call; None for none.
+    connections: how many serve large files at a time, one of them or several.
 
     Raises ValueError when a number makes no sense.
     """
@@ -60,10 +61,11 @@ class Policy:
     connect: float = 10.0
     deadline: float | None = None
     backoff: Backoff = field(default_factory=Backoff)
+    connections: int = 4
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.attempts) and isinstance(self.attempts, int) and self.attempts >= 1):
-            raise ValueError(f"attempts (max_retries) must be a whole number, 1 or more, got {self.attempts!r}")
+        _at_least_one("attempts (max_retries)", self.attempts)
+        _at_least_one("connections", self.connections)
         for name in ("timeout", "stall", "connect"):
             _positive(name, getattr(self, name))
         if self.deadline is not None:
@@ -97,6 +99,11 @@ class Deadline:
 def _is_number(value: object) -> bool:
     # bool is an int to isinstance, and True is no number anyone means.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _at_least_one(name: str, value: object) -> None:
+    if not (_is_number(value) and isinstance(value, int) and value >= 1):
+        raise ValueError(f"{name} must be a whole number, 1 or more, got {value!r}")
 
 
 def _not_negative(name: str, value: float) -> None:

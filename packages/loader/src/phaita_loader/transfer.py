@@ -1,222 +1,247 @@
-"""One blob's bytes: from the first missing byte on, over as many connections as it takes, until the digest is right."""
+"""One blob on its way into the cache: one process at a time, several connections, until the digest is right."""
 
 from __future__ import annotations
 
+import errno
+import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
 
-from phaita_loader._cache import RepoCache, Verify
+from phaita_loader._assembly import Assembly
 from phaita_loader._classify import storage_failure
-from phaita_loader._digest import RunningDigest, stamp
-from phaita_loader._partial import Partial
+from phaita_loader._connection import Connection
+from phaita_loader._digest import stamp
+from phaita_loader._route import Route
 from phaita_loader.errors import Corrupt, StorageError
-from phaita_loader.hub import Body, Hub
 from phaita_loader.listing import RemoteFile
-from phaita_loader.policy import Policy
-from phaita_loader.progress import Dropped, Listener, Received, Resumed, Verified, silent
-from phaita_loader.retry import SYSTEM, Clock, Transient
+from phaita_loader.progress import Received, Resumed, Verified, Wait
+from phaita_loader.retry import Transient
 
-__all__ = ["BlobTransfer", "Route"]
+__all__ = ["BlobTransfer"]
+
+logger = logging.getLogger("phaita_loader")
 
 _LOCK_POLL = 0.1
-_CRUMB = 16 << 10  # a connection that brings less is followed by a pause
-_SHORTEST, _LONGEST = 0.01, 1.0  # that pause, in seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """From where to where, and how patiently."""
-
-    hub: Hub
-    cache: RepoCache
-    commit: str
-    policy: Policy
-    verify: Verify = "auto"
-    listen: Listener = silent
-    clock: Clock = SYSTEM
+_SAY_EVERY = 15.0  # seconds between two lines about a lock that another process has
+_RESTARTS = 5  # times that another tool may delete what is being written
 
 
 class BlobTransfer:
-    """One file on its way into the cache, run in a thread of its own that another thread may end at any time.
+    """One file on its way into the cache. `run` is the work of one thread, `help` gives that of each further one.
 
-    The mutex guards what the other thread takes away: the blob's lock and its partial file. `received` is the bytes
-    that this attempt added; `error` is why it failed, once `ended`.
+    The supervising thread reads the properties and may `abandon` it at any time. `error` is why it failed, once
+    `ended`; `on_change` is called when there is something new to look at.
     """
 
-    def __init__(self, file: RemoteFile, route: Route, on_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, file: RemoteFile, route: Route, on_change: Callable[[], None] = lambda: None) -> None:
         self.file = file
-        self.received = 0
         self.ended = False
         self.error: Exception | None = None
         self._route = route
-        self._on_end = on_end
+        self._on_change = on_change
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self._lock = FileLock(route.cache.lock(file), thread_local=False, mode=0o664)
-        self._opening_since: float | None = None
-        self._body: Body | None = None
-        self._partial: Partial | None = None
-        self._digest: RunningDigest | None = None
+        self._assembly: Assembly | None = None
+        self._first: Connection | None = None
+        self._helpers: list[Connection] = []
+        self._helper_left = threading.Event()
+        self._crowded = False
+        self._waits = False
+
+    @property
+    def received(self) -> int:
+        """Bytes that this attempt added to what was there."""
+        return self._assembly.received if self._assembly is not None else 0
+
+    @property
+    def connections(self) -> int:
+        """How many threads bring it."""
+        return 1 + len(self._helpers)
+
+    @property
+    def answered(self) -> bool:
+        """Whether a server gave the first connection a body, or nothing had to be asked."""
+        return self.ended or (self._first is not None and self._first.answered)
 
     @property
     def locked_out(self) -> bool:
         """Whether it still waits for another process to let go of the blob."""
-        return not (self._lock.is_locked or self.ended)
+        return self._waits and not self.ended
 
     def run(self) -> None:
         """Bring the blob; never raises, see `error`."""
         try:
             self._work()
-        except FileNotFoundError:
-            self._end(Transient(f"the partial file of {self.file.path} was deleted", final=StorageError))
         except OSError as error:
-            self._end(storage_failure(error, self._route.cache.folder))
+            self._end(self._storage_failure(error))
         except Exception as error:
             self._end(error)
         else:
             self._end(None)
 
+    def help(self) -> Callable[[], None] | None:
+        """The work of one more thread, where there is some."""
+        with self._mutex:
+            assembly = self._assembly
+            if self._stop.is_set() or self._crowded or not self.answered or assembly is None or not assembly.offers():
+                return None
+            helper = Connection(assembly, self._route)
+            self._helpers.append(helper)
+        return lambda: self._help(helper, assembly)
+
     def abandon(self, cause: str) -> None:
         """End it from another thread; what arrived stays for the next attempt."""
-        # Ended first, so that the error is this one and not what the abort looks like from inside.
         self._end(Transient(cause))
-        self._stop.set()
-        if self._body is not None:
-            self._body.abort()
 
-    def opening_for(self, now: float) -> float:
-        """Seconds for which the current connection has been without an answer."""
-        since = self._opening_since
-        return 0.0 if since is None else now - since
+    def end_stuck(self, now: float, limit: float) -> None:
+        """Do without the connections that have been waiting for an answer for more than `limit` seconds."""
+        for helper in [one for one in self._helpers if one.opening_for(now) > limit]:
+            helper.abort()
+            self._leave(helper)
+        if self._first is not None and self._first.opening_for(now) > limit:
+            self.abandon(f"no answer for {self.file.path} within {limit:g} s")
 
     def _work(self) -> None:
         self._take_lock()
-        if self._route.cache.holds(self.file, self._route.verify):
-            return  # another process brought it
-        with self._mutex:
-            self._refuse_if_ended()
-            partial = self._partial = Partial(self._route.cache.ours, self.file)
-            digest = self._digest = RunningDigest(partial.path, self.file.algorithm, self.file.size)
-        if partial.frontier:
-            self._route.listen(Resumed(self.file.path, partial.frontier))
-            digest.advance(partial.frontier)
-        self._receive(partial)
-        self._publish(partial, digest.result())
+        for _ in range(_RESTARTS):
+            if self._route.cache.holds(self.file, self._route.verify):
+                return None  # another process brought it
+            try:
+                return self._bring()
+            except FileNotFoundError:
+                self._forget()  # another tool deleted what was there: once more from the first byte
+        raise Transient(f"the partial file of {self.file.path} was deleted again and again", final=StorageError)
 
     def _take_lock(self) -> None:
         self._route.cache.lock(self.file).parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with self._mutex:
-                self._refuse_if_ended()
-                try:
-                    self._lock.acquire(timeout=0)
-                except Timeout:
-                    pass
-                else:
-                    return
+        say_at = self._route.clock.now() + _SAY_EVERY
+        while not self._is_lock_taken():
+            if self._route.clock.now() >= say_at:
+                say_at += _SAY_EVERY
+                cause = f"another process is downloading {self.file.path}"
+                logger.warning("%s: %s; waiting for it", self._route.cache.repo_id, cause)
+                self._route.listen(Wait(cause, _SAY_EVERY))
             self._stop.wait(_LOCK_POLL)
 
-    def _receive(self, partial: Partial) -> None:
-        location: str | None = None
-        pause = 0.0
-        while partial.frontier < self.file.size:
-            self._refuse_if_ended()
-            before, reused = self.received, location is not None
-            location, drop = self._connection(partial, location)
-            gained = self.received - before
-            if drop is None:
+    def _is_lock_taken(self) -> bool:
+        with self._mutex:
+            self._refuse_if_stopped()
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                self._waits = True
+                return False
+            self._waits = False
+            return True
+
+    def _bring(self) -> None:
+        with self._mutex:
+            self._refuse_if_stopped()
+            assembly = self._assembly = Assembly(self._route.cache.ours, self.file, self._route.policy.connections)
+            first = self._first = Connection(assembly, self._route, self._on_change)
+        if assembly.resumed:
+            self._route.listen(Resumed(self.file.path, assembly.resumed))
+        while not assembly.complete:
+            self._refuse_if_stopped()
+            piece = assembly.take()
+            if piece is None:
+                self._wait_for_helper()
                 continue
-            # A signed location may have run out since it was given; the next connection asks for a new one.
-            if not gained and not (reused and location is None):
-                raise drop
-            self._route.listen(Dropped(self.file.path, drop.cause))
-            pause = 0.0 if gained >= _CRUMB else min(_LONGEST, max(_SHORTEST, 2 * pause))
-            self._stop.wait(pause)
+            try:
+                first.bring(piece)
+            except Transient:
+                if not self._was_helped(assembly):
+                    raise
+        self._publish(assembly)
 
-    def _connection(self, partial: Partial, location: str | None) -> tuple[str | None, Transient | None]:
-        """One connection to its end: the signed location that is worth using again, and what broke it."""
-        offset = partial.frontier
-        try:
-            body = self._open(offset, location)
-        except Transient as drop:
-            return None, drop
-        offset = body.start
-        try:
-            while partial.frontier < self.file.size:
-                self._refuse_if_ended()  # `abandon` may have come before there was a body to abort
-                chunk = body.read()
-                if not chunk:
-                    return body.location, Transient(f"{body.host} closed the connection early")
-                self._keep(partial, offset, chunk)
-                offset += len(chunk)
-        except Transient as drop:
-            return body.location, drop
-        finally:
-            body.close()
-        return body.location, None
+    def _was_helped(self, assembly: Assembly) -> bool:
+        """Whether others go on where this connection failed; it waits for one of them to see what is left."""
+        self._crowded = True  # a server that refuses one of several connections is asked for fewer
+        before = assembly.received
+        self._helper_left.clear()
+        if self._helpers:
+            self._wait_for_helper()
+        return assembly.received > before
 
-    def _open(self, offset: int, location: str | None) -> Body:
-        route = self._route
-        self._opening_since = route.clock.now()
-        try:
-            self._body = route.hub.open_file(
-                route.cache.repo_id,
-                route.commit,
-                self.file,
-                offset,
-                location=location,
-                connect=route.policy.connect,
-                stall=route.policy.stall,
-            )
-            return self._body
-        finally:
-            self._opening_since = None
+    def _wait_for_helper(self) -> None:
+        self._helper_left.wait()
+        self._helper_left.clear()
 
-    def _keep(self, partial: Partial, offset: int, chunk: bytes) -> None:
+    def _help(self, helper: Connection, assembly: Assembly) -> None:
+        error: Exception | None = None
+        try:
+            while (piece := assembly.take()) is not None:
+                helper.bring(piece)
+        except (Transient, FileNotFoundError):  # the first connection goes on, or finds the same
+            self._crowded = True
+        except OSError as raised:
+            error = self._storage_failure(raised)
+        except Exception as raised:
+            error = raised
+        self._leave(helper)
+        if error is not None:
+            self._end(error)
+
+    def _leave(self, helper: Connection) -> None:
         with self._mutex:
-            self._refuse_if_ended()
-            # What is there may have been digested: other bytes in its place would pass for the right ones.
-            known = max(0, partial.frontier - offset)
-            new = partial.write(offset + known, chunk[known:])
-            self.received += new
-        self._route.listen(Received(self.file.path, new))
-        if self._digest is not None:
-            self._digest.advance(partial.frontier)
+            if helper in self._helpers:
+                self._helpers.remove(helper)
+        self._helper_left.set()
+        self._on_change()
 
-    def _publish(self, partial: Partial, found: str) -> None:
-        with self._mutex:
-            self._refuse_if_ended()
-            if found != self.file.digest:
-                self._route.listen(Received(self.file.path, -partial.size))
-                partial.discard()
-                self.received = 0
-                cause = f"{self.file.path} arrived with a wrong {self.file.algorithm}"
-                raise Transient(cause, final=Corrupt, earns=False)
-            blob = self._route.cache.blob(self.file)
-            partial.publish(blob)
+    def _publish(self, assembly: Assembly) -> None:
+        found = assembly.digest()
+        self._refuse_if_stopped()
+        if found != self.file.digest:
+            self._route.listen(Received(self.file.path, -assembly.size))
+            assembly.discard()
+            raise Transient(f"{self.file.path} arrived with a wrong {self.file.algorithm}", final=Corrupt, earns=False)
+        blob = self._route.cache.blob(self.file)
+        assembly.publish(blob)
         stamp(self._route.cache.stamp(self.file), blob)
         self._route.listen(Verified(self.file.path))
 
-    def _refuse_if_ended(self) -> None:
-        # A TLS socket that is shut down hands out undeciphered bytes: what is read after `abandon` began is not kept.
-        if self.ended or self._stop.is_set():
+    def _forget(self) -> None:
+        assembly, self._assembly = self._assembly, None
+        for helper in list(self._helpers):
+            helper.abort()
+        if assembly is not None:
+            self._route.listen(Received(self.file.path, -assembly.size))
+            assembly.discard()
+
+    def _storage_failure(self, error: OSError) -> Exception:
+        failure = storage_failure(error, self._route.cache.folder)
+        if error.errno in _FULL and self._assembly is not None:
+            lack = (self.file.size - self._assembly.size) / 1e6
+            failure.cause += f"; {lack:.1f} MB of {self.file.path} are still to come"
+        return failure
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stop.is_set():
             raise Transient(f"{self.file.path} was given up")
 
     def _end(self, error: Exception | None) -> None:
+        """Once, by whoever comes first: the error is the cause, and not what its consequences look like from inside."""
         with self._mutex:
-            if self.ended:
+            if self._stop.is_set():
                 return
+            self._stop.set()
             self.error = error
-            if self._digest is not None:
-                self._digest.stop()
-            try:
-                if self._partial is not None:
-                    self._partial.release()
-            except OSError as failed:
-                self.error = error or storage_failure(failed, self._route.cache.folder)
-            self._lock.release()
-            self.ended = True
-        self._on_end()
+            connections = [*self._helpers, *([self._first] if self._first else [])]
+        for connection in connections:
+            connection.abort()
+        self._helper_left.set()
+        try:
+            if self._assembly is not None:
+                self._assembly.close()
+        except OSError as failed:
+            self.error = error or self._storage_failure(failed)
+        self._lock.release()
+        self.ended = True
+        self._on_change()
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -25,10 +26,15 @@ class VerifiedSnapshot:
         return self.snapshot.path
 
 
-def verify(snapshot: Snapshot, cache_dir: Path, how: Verify = "auto") -> VerifiedSnapshot:
-    """Check a snapshot in the cache below `cache_dir`; digests as far as `how` asks. Raises Corrupt."""
+def verify(
+    snapshot: Snapshot, cache_dir: Path, how: Verify = "auto", check: Callable[[], None] = lambda: None
+) -> VerifiedSnapshot:
+    """Check a snapshot in the cache below `cache_dir`; digests as far as `how` asks.
+
+    `check` is called now and then meanwhile, and ends it by raising. Raises Corrupt.
+    """
     try:
-        _check(snapshot, RepoCache(cache_dir, snapshot.request.repo_id), how)
+        _check(snapshot, RepoCache(cache_dir, snapshot.request.repo_id, check), how)
     except Corrupt as error:
         error.filled(request=snapshot.request, hint=_AGAIN)
         raise

@@ -1,0 +1,53 @@
+"""A client that the user gave huggingface_hub (httpx2's, or one like it), in the form of urllib3's answers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from phaita_loader._wire import Answer, Limits
+
+__all__ = ["GivenClient"]
+
+
+class GivenClient:
+    """Opens GET requests on somebody else's client, whose own redirects and time limits are set aside."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def get(self, url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
+        """The answer to one GET as it comes. Raises what the client raises."""
+        # Such a client has one limit for the first byte and all others.
+        seconds = (limits.connect, limits.stall, limits.stall, limits.connect)
+        request = self._client.build_request("GET", url, headers=dict(headers), timeout=seconds)
+        return _ClientAnswer(self._client.send(request, stream=True, follow_redirects=False))
+
+
+class _ClientAnswer:
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self._chunks: Iterator[bytes] = response.iter_raw()
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    def read1(self, amt: int, *, decode_content: bool) -> bytes:
+        return next((chunk for chunk in self._chunks if chunk), b"")
+
+    def shutdown(self) -> None:
+        stream = self._response.extensions.get("network_stream")
+        sock = stream.get_extra_info("socket") if stream is not None else None
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def drain_conn(self) -> None:
+        with suppress(Exception):  # what can't be drained is closed
+            for _ in self._chunks:
+                pass
+        self.close()
+
+    def close(self) -> None:
+        self._response.close()

@@ -1,0 +1,77 @@
+"""What arrived is made to survive, in a thread of its own: the disk's waits are not the network's."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from phaita_loader._partial import Partial, sync
+
+__all__ = ["FLUSH", "Recorder"]
+
+FLUSH = 4 << 20
+"""Bytes that a kill or a power cut can cost at most."""
+
+_SOON = 1 << 20  # bytes that are worth a record
+_PATIENCE = 0.2  # seconds that the end of a transfer waits for a slow disk
+
+
+class Recorder:
+    """Records one partial file while it is written: soon where there is much to lose, and `every` so many seconds.
+
+    `mutex` is the lock under which the partial is written.
+    """
+
+    def __init__(self, partial: Partial, mutex: threading.Lock, every: float = 1.0) -> None:
+        self._partial = partial
+        self._changed = threading.Condition(mutex)
+        self._every = every
+        self._stopped = False
+        self._error: OSError | None = None
+        self._descriptor = partial.duplicate()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="phaita-record")
+        self._thread.start()
+
+    def written(self) -> None:
+        """Call it after a write, under the mutex; waits (letting go of it) where the disk is far behind.
+
+        Raises OSError where the disk does not take the record.
+        """
+        if self._partial.unrecorded >= _SOON:
+            self._changed.notify_all()
+        self._changed.wait_for(lambda: self._partial.unrecorded < FLUSH or self._error or self._stopped)
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> bool:
+        """End the thread, called without the mutex; False where a slow disk still keeps it."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join(_PATIENCE)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while self._record_next():
+                pass
+        except OSError as error:
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+        finally:
+            os.close(self._descriptor)
+
+    def _record_next(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._partial.unrecorded >= _SOON or self._stopped, self._every)
+            spans, count = self._partial.spans, self._partial.unrecorded
+            if self._stopped:
+                return False
+        if count:
+            sync(self._descriptor)
+            self._partial.note(spans)
+            with self._changed:
+                self._partial.unrecorded -= count
+                self._changed.notify_all()
+        return True

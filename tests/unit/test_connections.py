@@ -1,0 +1,200 @@
+"""One large file over several connections at a time."""
+
+from __future__ import annotations
+
+import random
+import threading
+from pathlib import Path
+
+import pytest
+
+from phaita_loader._cache import RepoCache
+from phaita_loader._crew import bring
+from phaita_loader._route import Route
+from phaita_loader.errors import AccessDenied
+from phaita_loader.policy import Deadline, Policy
+from phaita_loader.retry import Transient
+from phaita_loader.transfer import BlobTransfer
+from tests.unit.fakes import COMMIT, SIGNED, FakeHub, Gives, listed, noise
+
+NAME = "model.safetensors"
+DATA = noise(24 << 20)
+FILE = listed(NAME, DATA)
+CUT = ConnectionResetError("reset")
+NEVER = Deadline()
+
+
+class Together(FakeHub):
+    """The bodies after the first all wait at their first byte until there are as many as expected."""
+
+    def __init__(self, cache_dir: Path, expected: int) -> None:
+        super().__init__(cache_dir, chunk=1 << 18)
+        self.repo[NAME] = DATA
+        self.most, self._open, self._expected = 0, 0, expected
+        self._changed = threading.Condition()
+
+    def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        body = super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+        read, close = body.response.read1, body.response.close
+        begun = False
+
+        def read1(*args: object, **kwargs: object) -> bytes:
+            nonlocal begun
+            if not begun:
+                begun = True
+                self._count(1)
+            return read(*args, **kwargs)  # type: ignore[arg-type]
+
+        def closed() -> None:
+            close()
+            self._count(-1)
+
+        body.response.read1, body.response.close = read1, closed  # type: ignore[method-assign]
+        return body
+
+    def _count(self, more: int) -> None:
+        with self._changed:
+            self._open += more
+            self.most = max(self.most, self._open)
+            self._changed.notify_all()
+            if more > 0:
+                assert self._changed.wait_for(lambda: self.most >= self._expected, 10)
+
+
+def route_of(hub: FakeHub, connections: int = 4) -> Route:
+    cache = RepoCache(hub.cache_dir, "org/name")
+    cache.prepare(COMMIT)
+    return Route(hub, cache, COMMIT, Policy(connections=connections))
+
+
+def brought(hub: FakeHub, connections: int = 4) -> bytes:
+    hub.repo[NAME] = DATA
+    route = route_of(hub, connections)
+    bring([FILE], route, NEVER, NEVER)
+    return route.cache.blob(FILE).read_bytes()
+
+
+@pytest.mark.parametrize("connections", [1, 3, 4])
+def test_as_many_connections_as_the_policy_says(tmp_path: Path, connections: int) -> None:
+    hub = Together(tmp_path, expected=connections)
+    assert brought(hub, connections) == DATA
+    assert (hub.most, hub.sent[NAME]) == (connections, len(DATA))
+
+
+def test_the_bound_holds_over_all_files(tmp_path: Path) -> None:
+    hub = Together(tmp_path, expected=3)
+    hub.repo = {f"{n}.bin": noise(17 << 20, n) for n in range(3)}
+    route = route_of(hub, connections=3)
+    bring([listed(path, data) for path, data in hub.repo.items()], route, NEVER, NEVER)
+    assert hub.most == 3
+
+
+def test_one_signed_location_serves_all(tmp_path: Path) -> None:
+    hub = Together(tmp_path, expected=4)
+    hub.answers[NAME].extend([Gives(location=SIGNED)] * 40)
+    assert brought(hub) == DATA
+    assert [location for _, _, location in hub.opened].count(None) == 1
+
+
+def test_drops_on_every_connection_cost_no_byte(hub: FakeHub) -> None:
+    chance = random.Random(7)
+    hub.answers[NAME].extend(Gives(chance.randrange(20_000, 900_000), CUT) for _ in range(60))
+    assert brought(hub) == DATA
+    assert hub.sent[NAME] == len(DATA)
+
+
+@pytest.mark.parametrize(
+    "refusal", [Transient("503", retry_after=5.0), Transient("reset"), Gives(0)], ids=["503", "reset", "nothing"]
+)
+def test_a_server_that_refuses_more_connections_is_asked_for_fewer(hub: FakeHub, refusal: Gives | Exception) -> None:
+    class OneAtATime(FakeHub):
+        busy = threading.Lock()
+
+        def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+            if not self.busy.acquire(blocking=False):
+                if isinstance(refusal, Exception):
+                    raise refusal
+                self.answers[NAME].appendleft(refusal)
+                return super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+            body = super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+            close = body.response.close
+
+            def closed() -> None:
+                close()
+                self.busy.release()
+
+            body.response.close = closed  # type: ignore[method-assign]
+            return body
+
+    alone = OneAtATime(hub.cache_dir)
+    assert brought(alone) == DATA
+    assert alone.sent[NAME] == len(DATA)
+
+
+def test_a_server_that_ignores_ranges_gets_one_connection(hub: FakeHub) -> None:
+    hub.answers[NAME].append(Gives(ranges=False))
+    assert brought(hub) == DATA
+    assert len(hub.opened) == 1
+
+
+def test_a_server_that_ignores_some_ranges_does_no_harm(hub: FakeHub) -> None:
+    hub.answers[NAME].extend([Gives(), Gives(ranges=False), Gives(), Gives(ranges=False)])
+    assert brought(hub) == DATA
+
+
+def test_what_one_connection_is_denied_ends_all_at_once(hub: FakeHub) -> None:
+    hub.answers[NAME].extend([Gives(silent=True), AccessDenied("no longer")])
+    with pytest.raises(AccessDenied):
+        brought(hub)
+
+
+def test_a_wrong_digest_of_bytes_from_several_connections(hub: FakeHub) -> None:
+    wrong = DATA[:-1] + bytes([DATA[-1] ^ 1])
+    hub.answers[NAME].extend([Gives(data=wrong)] * 40)
+    with pytest.raises(Transient, match="wrong sha256"):
+        brought(hub)
+    assert not RepoCache(hub.cache_dir, "org/name").blob(FILE).exists()
+
+
+class Stuck(FakeHub):
+    """The second connection's open never returns before it is told to."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        super().__init__(cache_dir)
+        self.repo[NAME] = DATA
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        if len(self.opened) == 1:
+            self.opened.append(("stuck", 0, None))
+            self.reached.set()
+            assert self.go_on.wait(10)
+            raise Transient("too late for anybody")
+        if self.opened:
+            assert self.reached.wait(10)
+        return super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+
+
+def test_a_connection_that_gets_no_answer_is_done_without(tmp_path: Path) -> None:
+    hub = Stuck(tmp_path)
+    route = route_of(hub)
+    helpers: list[threading.Thread] = []
+
+    def look() -> None:
+        if (job := transfer.help()) is not None and not helpers:
+            helpers.append(threading.Thread(target=job, daemon=True))
+            helpers[0].start()
+        if hub.reached.is_set():
+            transfer.end_stuck(route.clock.now() + 60, limit=50)
+
+    transfer = BlobTransfer(FILE, route, look)
+    main = threading.Thread(target=transfer.run, daemon=True)
+    main.start()
+    assert hub.reached.wait(10)
+    transfer.end_stuck(route.clock.now() + 60, limit=50)
+    main.join(20)
+    assert not main.is_alive()
+    assert (transfer.error, transfer.received) == (None, len(DATA))
+    hub.go_on.set()
+    helpers[0].join(10)
+    assert not helpers[0].is_alive()

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from phaita_loader._partial import Partial, present
+from phaita_loader._pieces import Span
+from phaita_loader._recorder import FLUSH, Recorder
+from phaita_loader.listing import RemoteFile
+
+MIB = 1 << 20
+BIG = RemoteFile("big.bin", 64 * MIB, "b" * 64, "sha256")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "ours"
+
+
+@pytest.fixture
+def partial(folder: Path) -> Iterator[Partial]:
+    partial = Partial(folder, BIG)
+    yield partial
+    partial.discard()
+
+
+def test_a_kill_costs_less_than_the_limit(folder: Path, partial: Partial) -> None:
+    mutex = threading.Lock()
+    recorder = Recorder(partial, mutex)
+    for at in range(32):
+        with mutex:
+            partial.write(at * MIB, bytes(MIB))
+            recorder.written()
+        assert (at + 1) * MIB - present(folder, [BIG]) < FLUSH + MIB
+    assert recorder.stop()
+
+
+class Told(Partial):
+    """Says when a record is written."""
+
+    recorded = threading.Event()
+
+    def note(self, spans: tuple[Span, ...]) -> None:
+        super().note(spans)
+        self.recorded.set()
+
+
+def test_what_little_there_is_is_recorded_after_a_while(folder: Path) -> None:
+    mutex, partial = threading.Lock(), Told(folder, BIG)
+    recorder = Recorder(partial, mutex, every=0.01)
+    with mutex:
+        partial.write(0, b"a few bytes")
+        recorder.written()
+    assert partial.recorded.wait(10)
+    assert present(folder, [BIG]) == 11
+    assert recorder.stop()
+    partial.discard()
+
+
+def test_a_record_that_cant_be_written_is_told(partial: Partial) -> None:
+    mutex = threading.Lock()
+    recorder = Recorder(partial, mutex)
+    shutil.rmtree(partial.path.parent)
+
+    def fill() -> None:
+        for at in range(32):
+            with mutex:
+                partial.write(at * MIB, bytes(MIB))
+                recorder.written()
+
+    with pytest.raises(FileNotFoundError):
+        fill()
+    assert recorder.stop()
+
+
+def test_one_that_has_nothing_to_do_ends_at_once(partial: Partial) -> None:
+    recorder = Recorder(partial, threading.Lock())
+    assert recorder.stop()

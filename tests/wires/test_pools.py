@@ -1,0 +1,220 @@
+"""Who makes the connections: a pool of our own, one that is given, or the client that huggingface_hub was given."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import threading
+
+import httpx2
+import pytest
+import urllib3
+from huggingface_hub import close_session, set_client_factory
+from huggingface_hub.utils import _http
+
+from phaita_loader import NotFound, Unreachable, fetch
+from phaita_loader.listing import RemoteFile
+from phaita_loader.retry import Transient
+from tests.hub import Answer
+from tests.wires.proxy import Proxy, running
+from tests.wires.support import (
+    MIB,
+    NAME,
+    QUICK,
+    WEIGHTS,
+    RawServer,
+    assert_whole,
+    bodies,
+    nobody,
+    read_head,
+    repo,
+    sent,
+)
+
+ONCE = dataclasses.replace(QUICK, attempts=1)
+TOKEN = "hf_SecretSecretSecret"
+
+
+class Counting:
+    """A user's client that notes what it is asked to send."""
+
+    def __init__(self, **options):
+        self.asked = []
+        self.client = httpx2.Client(event_hooks={"request": [self._note]}, follow_redirects=True, **options)
+
+    def _note(self, request):
+        self.asked.append(str(request.url))
+
+
+@pytest.fixture
+def given():
+    """A client factory in force, as `set_client_factory` puts it there."""
+    made = Counting(trust_env=False)
+    set_client_factory(lambda: made.client)
+    yield made
+    set_client_factory(_http.default_client_factory)
+    made.client.close()
+
+
+def test_a_pool_of_the_users_makes_every_request(serve, client):
+    served = repo(MIB)
+    hub = serve(served)
+    with running(Proxy("user:p@ss")) as proxy:
+        headers = urllib3.make_headers(proxy_basic_auth="user:p@ss")
+        with urllib3.ProxyManager(proxy.url.replace("user:p@ss@", ""), proxy_headers=headers) as pool:
+            assert_whole(fetch(NAME, hub=client(hub, pool=pool), policy=QUICK), served)
+        assert len(proxy.asked) == len(hub.seen)
+        assert bodies(hub)
+
+
+def test_its_own_retries_and_redirects_stay_out(serve, client):
+    """A pool that would try ten times, and follow to anywhere with the token, does neither here."""
+    hub = serve(repo(MIB, private=True), tokens={TOKEN: [NAME]})
+    hub.answer(Answer(on="hub", match="/api/models/", status=503, times=None))
+    retries = urllib3.Retry(10, status_forcelist=[503], backoff_factor=10)
+    with urllib3.PoolManager(retries=retries) as pool, pytest.raises(Unreachable):
+        fetch(NAME, hub=client(hub, pool=pool, token=TOKEN), policy=QUICK)
+    assert len(hub.seen) == QUICK.attempts
+
+
+def test_what_a_client_factory_made_makes_every_request(serve, client, given):
+    served = repo(MIB, private=True)
+    hub = serve(served, tokens={TOKEN: [NAME]})
+    assert_whole(fetch(NAME, hub=client(hub, token=TOKEN), policy=QUICK), served)
+    assert len(given.asked) == len(hub.seen)
+    assert {(seen.origin, seen.authorised) for seen in hub.seen} == {("hub", True), ("cdn", False)}
+
+
+def test_without_a_factory_the_librarys_client_is_not_used(serve, client, monkeypatch):
+    close_session()
+    fetch(NAME, hub=client(serve(repo(1000))), policy=QUICK)
+    assert _http._GLOBAL_CLIENT is None
+
+
+def test_the_names_by_which_a_factory_is_noticed():
+    """They are not public; without them a factory is passed over in silence."""
+    assert _http._GLOBAL_CLIENT_FACTORY is _http.default_client_factory
+
+
+@pytest.mark.parametrize("cut", [{"cut": MIB}, {"pause": 30, "after": MIB}])
+def test_bodies_go_on_over_a_given_client(serve, client, given, cut):
+    served = repo(3 * MIB)
+    hub = serve(served)
+    hub.answer(Answer(on="cdn", times=2, **cut))
+    assert_whole(fetch(NAME, hub=client(hub), policy=dataclasses.replace(ONCE, stall=0.5)), served)
+    assert sent(hub) <= 1.02 * served.files()[WEIGHTS].size + MIB
+
+
+REFUSALS = {
+    "missing": ("org/none", None, NotFound, 1),
+    "503": (NAME, Answer(on="hub", status=503, times=None), Unreachable, QUICK.attempts),
+    "portal": (NAME, Answer(on="hub", portal=200, times=None), Unreachable, QUICK.attempts),
+}
+
+
+@pytest.mark.parametrize("how", REFUSALS)
+def test_refusals_mean_the_same_over_a_given_client(serve, client, given, how):
+    name, answer, kind, requests = REFUSALS[how]
+    hub = serve(repo(MIB))
+    if answer is not None:
+        hub.answer(answer)
+    with pytest.raises(kind):
+        fetch(name, hub=client(hub), policy=QUICK)
+    assert len(hub.seen) == requests
+
+
+def test_nobody_answers_a_given_client(client, given):
+    with pytest.raises(Unreachable, match="refused"):
+        fetch(NAME, hub=client(nobody()), policy=QUICK)
+    with RawServer() as silent, pytest.raises(Unreachable):
+        fetch(NAME, hub=client(silent.url), policy=dataclasses.replace(QUICK, connect=0.2, stall=0.2))
+
+
+BIG = RemoteFile(WEIGHTS, 1 << 20, "a" * 64, "sha256")
+
+
+def opened(hub, stall=20.0):
+    return hub.open_file(NAME, "c" * 40, BIG, 0, location=None, connect=5.0, stall=stall)
+
+
+def stalling(connection):
+    read_head(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\nsome")
+    read_head(connection)
+
+
+@pytest.mark.parametrize("whose", ["ours", "a pool", "a client"])
+def test_a_body_is_ended_from_another_thread(client, request, whose):
+    if whose == "a client":
+        request.getfixturevalue("given")
+    with RawServer(stalling) as server, urllib3.PoolManager() as pool:
+        body = opened(client(server.url, pool=pool if whose == "a pool" else None))
+        assert body.read() == b"some"
+        ended = []
+
+        def read():
+            try:
+                ended.append(body.read())
+            except Transient as error:
+                ended.append(error)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        body.abort()
+        reader.join(10)
+        assert ended
+        assert not ended[0] or isinstance(ended[0], Transient)
+        body.close()
+        body.abort()
+
+
+@pytest.mark.parametrize("whose", ["ours", "a pool", "a client"])
+def test_a_silent_body_ends_after_its_stall(client, request, whose):
+    if whose == "a client":
+        request.getfixturevalue("given")
+    with RawServer(stalling) as server, urllib3.PoolManager() as pool:
+        body = opened(client(server.url, pool=pool if whose == "a pool" else None), stall=0.2)
+        assert body.read() == b"some"
+        with pytest.raises(Transient, match="fell silent"):
+            body.read()
+        body.close()
+
+
+def test_a_hub_with_a_pool_says_that_it_stays_in_its_process(client):
+    with urllib3.PoolManager() as pool, pytest.raises(TypeError):
+        pickle.dumps(client("https://hub.test", pool=pool))
+
+
+EMPTY = b'{"siblings": [], "sha": "%s"}' % (b"c" * 40)
+
+
+def hangs_up_on_the_second():
+    """Connections that serve one request and reset on the next, as behind a restarted load balancer."""
+    served = []
+
+    def talk(connection):
+        for number in range(2):
+            if b"GET" not in read_head(connection):
+                return
+            if number:
+                return
+            served.append(connection)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(EMPTY), EMPTY))
+
+    return RawServer(talk), served
+
+
+def test_an_idle_connection_that_died_costs_no_attempt(client):
+    server, served = hangs_up_on_the_second()
+    with server:
+        hub = client(server.url)
+        for _ in range(3):
+            assert hub.listing(NAME, "main", timeout=5.0).commit == "c" * 40
+        assert len(served) == 3
+
+
+def test_a_server_that_always_hangs_up_is_asked_once(client):
+    asked = []
+    with RawServer(lambda connection: asked.append(read_head(connection))) as server, pytest.raises(Transient):
+        client(server.url).listing(NAME, "main", timeout=5.0)
+    assert len(asked) == 1
