@@ -138,10 +138,10 @@ def _needs_own_hub(scenario: Scenario) -> bool:
 
 
 def on(scenario: Scenario, lane: str) -> Scenario:
-    """The scenario as this lane plays it; its name says so, for the report."""
+    """The scenario as this lane plays it; in the report a lane is a class of its own."""
     if lane == "quick":
         return scenario
-    named = replace(scenario, name=f"{scenario.name}@{lane}")
+    named = replace(scenario, name=f"{lane}_{scenario.name}")
     if lane == "proxy":
         return named
     # Requests on the live Hub can't be counted, and a small repo is mostly headers and TLS.
@@ -153,6 +153,16 @@ def scenarios(all_of_them: Sequence[Scenario], lane: str, *, telling: bool = Fal
     """What this lane plays; with `telling` the few that say most."""
     chosen = (one for one in all_of_them if plays(one, lane) and (not telling or one.name in TELLING))
     return tuple(on(one, lane) for one in chosen)
+
+
+def usual(all_of_them: Sequence[Scenario]) -> tuple[Scenario, ...]:
+    """What a run of the matrix plays that asks for nothing else."""
+    return (*all_of_them, *scenarios(all_of_them, "proxy", telling=True))
+
+
+def of_all_lanes(all_of_them: Sequence[Scenario]) -> tuple[Scenario, ...]:
+    """Every scenario under every name that it has on some lane."""
+    return (*all_of_them, *(one for lane in ("proxy", "live") for one in scenarios(all_of_them, lane)))
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,11 @@ def test_which_scenarios_a_lane_plays(words: dict[str, object], on_proxy: bool, 
 
 def test_a_scenario_says_which_lane_it_is_on() -> None:
     names = [one.name for one in lane.scenarios(read_all(), "proxy", telling=True)]
-    assert sorted(names) == sorted(f"{name}@proxy" for name in lane.TELLING)
+    assert sorted(names) == sorted(f"proxy_{name}" for name in lane.TELLING)
+    assert len(lane.usual(read_all())) == len(read_all()) + len(names)
+    assert {"clean", "proxy_clean", "live_clean"} <= {one.name for one in lane.of_all_lanes(read_all())}
     live = lane.on(read_all()[0], "live")
-    assert (live.name, live.repo) == ("clean@live", lane.LIVE_REPO)
+    assert (live.name, live.repo) == ("live_clean", lane.LIVE_REPO)
 
 
 @pytest.mark.faults

@@ -9,6 +9,7 @@ import itertools
 import socket
 import struct
 import termios
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -123,12 +124,11 @@ def connection(scope: Scope) -> Connection:
     return found
 
 
-def paced(data: bytes, rate: int | None) -> list[tuple[bytes, float]]:
+def paced(data: bytes, rate: int | None) -> Iterator[tuple[bytes, float]]:
     """The data in pieces, each with the seconds that it takes at so many bytes a second; at once without a rate."""
-    if rate is None:
-        return [(data, 0.0)]
-    size = max(1, rate // 20)
-    return [(data[at : at + size], size / rate) for at in range(0, len(data), size)]
+    size = len(data) if rate is None else max(1, rate // 20)
+    for at in range(0, len(data), size or 1):
+        yield data[at : at + size], size / rate if rate else 0.0
 
 
 def _head(start: Message) -> bytes:
