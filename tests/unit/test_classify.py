@@ -51,7 +51,6 @@ STATUSES: list[tuple[int, str, Origin, type[Exception]]] = [
     (410, "", "hub", NotFound),
     (407, "", "hub", AccessDenied),
     (400, "", "hub", ModelDownloadError),
-    (304, "", "hub", ModelDownloadError),
     # Time heals these.
     (408, "", "hub", Transient),
     (425, "", "hub", Transient),
@@ -63,6 +62,11 @@ STATUSES: list[tuple[int, str, Origin, type[Exception]]] = [
     # The connection or the range was wrong, and not the request.
     (416, "", "hub", Transient),
     (421, "", "hub", Transient),
+    # Nobody asked for these: something on the way is not what it should be.
+    (204, "", "hub", Transient),
+    (302, "", "hub", Transient),
+    (304, "", "hub", Transient),
+    (999, "", "hub", Transient),
     # The captive portal's own status.
     (511, "", "hub", Transient),
     # A CDN knows no accounts: its refusals speak of the signed URL, and a new one can be had.

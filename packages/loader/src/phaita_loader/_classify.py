@@ -56,7 +56,7 @@ def status_failure(status: int, headers: Mapping[str, str], origin: Origin, now:
     if origin == "cdn" and status < 500 and not _is_patient(status):
         # A CDN knows no accounts: its refusal means that the signed URL ran out, and a new one can be had.
         return Transient(f"the CDN refused the signed URL ({status})")
-    if _is_patient(status) or status >= 500:
+    if _is_patient(status) or not 400 <= status < 500:
         final = RateLimited if status == 429 else Unreachable
         return Transient(f"the {_name(origin)} answered {status}", final=final, retry_after=retry_after(headers, now))
     return _permanent(status, headers.get("X-Error-Code", ""), headers.get("X-Error-Message", ""))

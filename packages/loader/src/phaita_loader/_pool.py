@@ -58,19 +58,20 @@ class Pool:
 
         Raises urllib3's exceptions, and Unreachable for a proxy that can't be spoken to.
         """
-        proxy = proxy_for(url)
-        kept = self._kept(proxy)
-        served = place(url) in kept.served
-        try:
-            answer = _asked(kept.manager, url, headers, limits)
-        except urllib3.exceptions.HTTPError as error:
-            self._forget(proxy, kept)
-            if served and isinstance(error, urllib3.exceptions.ProtocolError):
-                # An idle connection that had died unseen; the second try is on a new one.
-                return self.get(url, headers, limits)
-            raise
-        kept.served.add(place(url))
-        return answer
+        proxy, tries = proxy_for(url), 2
+        while True:
+            kept = self._kept(proxy)
+            served, tries = place(url) in kept.served, tries - 1
+            try:
+                answer = _asked(kept.manager, url, headers, limits)
+            except urllib3.exceptions.HTTPError as error:
+                self._forget(proxy, kept)
+                # An idle connection that had died unseen may be behind it: then a new one will do better.
+                if not (tries and served and isinstance(error, urllib3.exceptions.ProtocolError)):
+                    raise
+            else:
+                kept.served.add(place(url))
+                return answer
 
     def _kept(self, proxy: str | None) -> _Kept:
         if self._process != os.getpid():

@@ -146,7 +146,13 @@ class Hub:
         if location:
             return opened(Target(location, foreign=True))
         listed_by = self._listed_by.get((repo_id, commit), self.endpoints[0])
-        return self._endpoints.first_that(served, judge=listed_by)[0]
+        body, body.endpoint = self._endpoints.first_that(served, judge=listed_by)
+        return body
+
+    def leave(self, endpoint: str | None) -> None:
+        """Go on with the next endpoint, because this one's answers are of no use; None, or one left before, is none."""
+        if endpoint is not None:
+            self._endpoints.leave(endpoint)
 
     def select(self, paths: Iterable[str], allow: Sequence[str] | None, ignore: Sequence[str]) -> tuple[str, ...]:
         """The paths that the globs leave, by the Hub's own rules, sorted."""
