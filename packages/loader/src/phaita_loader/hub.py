@@ -146,7 +146,8 @@ class Hub:
         if location:
             return opened(Target(location, foreign=True))
         listed_by = self._listed_by.get((repo_id, commit), self.endpoints[0])
-        body, body.endpoint = self._endpoints.first_that(served, judge=listed_by)
+        body, endpoint = self._endpoints.first_that(served, judge=listed_by)
+        body.endpoint = endpoint
         return body
 
     def leave(self, endpoint: str | None) -> None:
