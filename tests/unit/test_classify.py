@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3._collections import HTTPHeaderDict
 
-from phaita_loader._classify import Origin, network_failure, retry_after, status_failure, storage_failure
+from phaita_loader._classify import (
+    Origin,
+    network_failure,
+    refuse_too_large,
+    retry_after,
+    status_failure,
+    storage_failure,
+)
 from phaita_loader.errors import (
     AccessDenied,
     LoaderError,
@@ -22,8 +29,9 @@ from phaita_loader.errors import (
     StorageError,
     Unreachable,
 )
+from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
-from tests.unit.fakes import SIGNED
+from tests.unit.fakes import COMMIT, SIGNED, listed
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 
@@ -43,7 +51,6 @@ STATUSES: list[tuple[int, str, Origin, type[Exception]]] = [
     (410, "", "hub", NotFound),
     (407, "", "hub", AccessDenied),
     (400, "", "hub", ModelDownloadError),
-    (304, "", "hub", ModelDownloadError),
     # Time heals these.
     (408, "", "hub", Transient),
     (425, "", "hub", Transient),
@@ -55,6 +62,11 @@ STATUSES: list[tuple[int, str, Origin, type[Exception]]] = [
     # The connection or the range was wrong, and not the request.
     (416, "", "hub", Transient),
     (421, "", "hub", Transient),
+    # Nobody asked for these: something on the way is not what it should be.
+    (204, "", "hub", Transient),
+    (302, "", "hub", Transient),
+    (304, "", "hub", Transient),
+    (999, "", "hub", Transient),
     # The captive portal's own status.
     (511, "", "hub", Transient),
     # A CDN knows no accounts: its refusals speak of the signed URL, and a new one can be had.
@@ -230,3 +242,14 @@ def test_a_cache_that_cant_be_written(number: int) -> None:
     assert "/cache" in found.cause
     assert "the system's reason" in found.cause
     assert "HF_HOME" in found.hint
+
+
+def test_a_file_that_only_xet_gives_is_refused_with_the_command_for_it() -> None:
+    small, huge = listed("config.json", b"{}"), RemoteFile("big one.gguf", 50_000_000_001, "a" * 64, "sha256")
+    refuse_too_large([small], "org/name", COMMIT, "/cache")
+    with pytest.raises(ModelDownloadError) as caught:
+        refuse_too_large([small, huge], "org/name", COMMIT, "/my cache")
+    assert type(caught.value) is ModelDownloadError
+    assert "big one.gguf has 50.0 GB" in caught.value.cause
+    command = f"hf download org/name --revision {COMMIT} --include 'big one.gguf' --cache-dir '/my cache'"
+    assert caught.value.hint.splitlines()[0] == command

@@ -284,6 +284,18 @@ def test_a_location_that_fails_is_not_the_endpoints_failing() -> None:
     assert pool.hosts == ["cdn", "first"]
 
 
+def test_an_endpoint_is_left_for_what_it_sent() -> None:
+    pool = ScriptedPool({"first.test": served, "second.test": served})
+    hub = hub_of(pool)
+    body = opened(hub)
+    for _ in range(2):  # by two files, say
+        hub.leave(body.endpoint)
+    assert opened(hub).endpoint == SECOND
+    hub.leave(None)
+    assert pool.hosts == ["first", "second"]
+    assert opened(hub).endpoint == SECOND
+
+
 def test_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = ScriptedPool({})
     for hub in (hub_of(pool).as_offline(), Hub(FIRST, offline=True, pool=pool)):
@@ -294,7 +306,7 @@ def test_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_hub_crosses_processes_with_what_it_has_learnt() -> None:
     hub = Hub([FIRST, SECOND], token=TOKEN)
-    hub._endpoints._leave(FIRST)
+    hub.leave(FIRST)
     twin = pickle.loads(pickle.dumps(hub))
     assert list(twin._endpoints._round()) == [SECOND, FIRST]
     assert repr(twin) == repr(hub)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phaita_loader.errors import Corrupt
-from phaita_loader.listing import RemoteFile, listed_commit, listed_file
+from phaita_loader.listing import RemoteFile, clashing, consistent, is_safe, listed_commit, listed_file, too_large
 
 SHA1, SHA256 = "a" * 40, "b" * 64
 
@@ -42,6 +42,9 @@ BAD_ROWS = [
     ((None, 1, SHA1), "path"),
     (("x", -1, SHA1), "size"),
     (("x", None, SHA1), "size"),
+    (("x", 1 << 63, SHA1), "size"),
+    (("x", 10**4000, SHA1), "size"),
+    (("x", float("inf"), SHA1), "size"),
     (("x", 1.5, SHA1), "size"),
     (("x", True, SHA1), "size"),
     (("x", "1", SHA1), "size"),
@@ -81,3 +84,60 @@ def test_a_commit_is_40_hex_digits(commit: object) -> None:
     assert listed_commit("c" * 40) == "c" * 40
     with pytest.raises(Corrupt, match="commit"):
         listed_commit(commit)
+
+
+NOT_ON_WINDOWS = [
+    "aux",
+    "AUX.json",
+    "sub/nul.txt",
+    "con .txt",
+    "COM1",
+    "lpt9.bin",
+    "com\u00b9",
+    "x.",
+    "x ",
+    "a./b",
+    "a?b",
+    "<a",
+    "a|b",
+]
+
+
+@pytest.mark.parametrize("path", NOT_ON_WINDOWS)
+def test_names_that_windows_does_not_know(path: str) -> None:
+    assert is_safe(path, windows=False)
+    assert not is_safe(path, windows=True)
+
+
+@pytest.mark.parametrize("path", ["auxiliary.json", "com10", "console/x", ".gitattributes", "a b.txt", "nul-model.bin"])
+def test_names_that_only_look_like_devices(path: str) -> None:
+    assert is_safe(path, windows=True)
+
+
+def file(path: str, size: int = 1, digest: str = SHA1) -> RemoteFile:
+    return listed_file(path, size, digest)
+
+
+def test_a_path_is_one_thing() -> None:
+    assert consistent([file("a"), file("a"), file("b/c"), file("bc")]) == (file("a"), file("b/c"), file("bc"))
+    for others in ([file("a", 2)], [file("a", digest="c" * 40)], [file("a/b")], [file("x/y/z"), file("x/y")]):
+        with pytest.raises(Corrupt, match=r"twice|folder"):
+            consistent([file("a"), *others])
+
+
+CLASHES = [
+    (["config.json", "Config.json"], ("config.json", "Config.json")),
+    (["a/x", "A/x"], ("a/x", "A/x")),
+    (["\u00e9.txt", "e\u0301.txt"], ("\u00e9.txt", "e\u0301.txt")),
+    (["a", "b", "a"], None),
+]
+
+
+@pytest.mark.parametrize(("paths", "found"), CLASHES)
+def test_paths_that_some_file_systems_take_for_one(paths: list[str], found: tuple[str, str] | None) -> None:
+    assert clashing(map(file, paths)) == found
+
+
+def test_what_the_hub_refuses_over_http() -> None:
+    assert not too_large(file("x", 50_000_000_000))
+    assert too_large(file("x", 50_000_000_001))

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import logging
 
+import httpx2
 import pytest
 
-import phaita_loader._pool  # noqa: F401 - importing it is what guards the log
+import phaita_loader.hub  # noqa: F401 - importing it is what guards the log
 
 LINE = '%s://%s:%s "%s %s %s" %s %s'
 
@@ -23,3 +24,10 @@ def test_debug_lines_show_no_signature(caplog: pytest.LogCaptureFixture, url: st
         logger.debug(LINE, "https", "cdn.test", 443, "GET", url, "HTTP/1.1", 206, 10)
     assert f'"GET {shown} HTTP/1.1"' in caplog.text
     assert "5ec2e7" not in caplog.text
+
+
+def test_lines_of_a_given_client_show_none_either(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "httpx2"):
+        url = httpx2.URL("https://cdn.test/blob?Expires=1&Signature=5ec2e7")
+        logging.getLogger("httpx2").info('HTTP Request: %s %s "%s %d %s"', "GET", url, "HTTP/1.1", 206, "OK")
+    assert 'GET https://cdn.test/blob?... "HTTP/1.1 206 OK"' in caplog.text

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phaita_loader._cache import RepoCache
-from phaita_loader.request import KINDS, ModelRequest, needed
+from phaita_loader.request import KINDS, ModelRequest, may_need, needed
 
 REPO_IDS = ["gpt2", "bert-base-uncased", "microsoft/deberta-v3-base", "mistralai/Mistral-7B-Instruct-v0.2", "a/b_c.d"]
 BAD_REPO_IDS = [
@@ -180,3 +180,23 @@ def test_the_repos_code_comes_only_when_it_is_trusted(kind: str) -> None:
     code = {path for path in paths if path.endswith(".py")}
     assert not code & set(needed(ModelRequest("org/name", kind=kind), paths))
     assert code <= set(needed(ModelRequest("org/name", kind=kind, trust_remote_code=True), paths))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("trust", [False, True])
+def test_what_is_needed_may_be_needed(kind: str, trust: bool) -> None:
+    """A listing that was thinned out while it was read gives the same choice."""
+    paths = [
+        *CONFIG,
+        *SHARDS,
+        *BIN_SHARDS,
+        "vocab.txt",
+        "runs/log.0",
+        "onnx/model.onnx",
+        "tf_model.h5",
+        "model.gguf",
+        "modeling.py",
+    ]
+    request = ModelRequest("org/name", kind=kind, trust_remote_code=trust)
+    assert needed(request, filter(may_need, paths)) == needed(request, paths)
+    assert not any(map(may_need, ["runs/log.0", "onnx/model.onnx", "tf_model.h5", "model.gguf", "README.md"]))

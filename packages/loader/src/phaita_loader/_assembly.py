@@ -22,13 +22,14 @@ class Assembly:
     """One file's bytes as several connections bring them; every method may be called from any thread.
 
     `resumed`: bytes that earlier calls left; `received`: those that came since, until they prove to be wrong.
-    `location`: the signed URL that serves at the moment, for all connections.
+    `location`: the signed URL that serves at the moment, for all connections; `endpoint`: whose it is.
     """
 
     def __init__(self, folder: Path, file: RemoteFile, connections: int) -> None:
         self.file = file
         self.received = 0
         self.location: str | None = None
+        self.endpoint: str | None = None
         self._mutex = threading.Lock()
         self._closed = False
         self._partial = Partial(folder, file, in_memory=file.size <= _SMALL)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from phaita_loader._classify import network_failure
 from phaita_loader._url import host
-from phaita_loader._wire import Answer, Limits, Opener, Target, finish, follow
+from phaita_loader._wire import Answer, Limits, Opener, Target, abort, finish, follow
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
 
@@ -22,7 +22,8 @@ class Body:
     """Bytes of a file from `start` on.
 
     `location` is the signed URL that another host gave them at, to be passed on to the next `open_file`; `whole` is
-    whether the server sends the file to its end, whatever it was asked for.
+    whether the server sends the file to its end, whatever it was asked for; `endpoint` the one that gave the bytes or
+    named that URL, to be left by `Hub.leave` where they are wrong.
     """
 
     start: int
@@ -30,6 +31,7 @@ class Body:
     response: Answer = field(repr=False)
     location: str | None = field(default=None, repr=False)
     whole: bool = False
+    endpoint: str | None = field(default=None, repr=False)
 
     def read(self) -> bytes:
         """The bytes that are there, at least one unless the body ended. Raises Transient when the connection breaks."""
@@ -40,10 +42,7 @@ class Body:
 
     def abort(self) -> None:
         """End a `read` that waits in another thread."""
-        try:
-            self.response.shutdown()
-        except (ValueError, RuntimeError, OSError):  # already over
-            return
+        abort(self.response)
 
     def close(self) -> None:
         """Let go: a body read to its end leaves its connection to the next request, any other ends it."""

@@ -6,9 +6,10 @@ Messages are made here from the parts that are safe to show: a foreign exception
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, TypeAlias
@@ -27,9 +28,18 @@ from phaita_loader.errors import (
     StorageError,
     Unreachable,
 )
+from phaita_loader.listing import RemoteFile, too_large
 from phaita_loader.retry import Transient
 
-__all__ = ["Origin", "advice", "network_failure", "retry_after", "status_failure", "storage_failure"]
+__all__ = [
+    "Origin",
+    "advice",
+    "network_failure",
+    "refuse_too_large",
+    "retry_after",
+    "status_failure",
+    "storage_failure",
+]
 
 Origin: TypeAlias = Literal["hub", "cdn"]
 
@@ -46,7 +56,7 @@ def status_failure(status: int, headers: Mapping[str, str], origin: Origin, now:
     if origin == "cdn" and status < 500 and not _is_patient(status):
         # A CDN knows no accounts: its refusal means that the signed URL ran out, and a new one can be had.
         return Transient(f"the CDN refused the signed URL ({status})")
-    if _is_patient(status) or status >= 500:
+    if _is_patient(status) or not 400 <= status < 500:
         final = RateLimited if status == 429 else Unreachable
         return Transient(f"the {_name(origin)} answered {status}", final=final, retry_after=retry_after(headers, now))
     return _permanent(status, headers.get("X-Error-Code", ""), headers.get("X-Error-Message", ""))
@@ -183,3 +193,13 @@ def advice(error: LoaderError, repo_id: str, revision: str, cache_dir: object) -
         f"try it by hand: hf download {repo_id} --revision {revision}\n"
         f"what arrived is kept in {cache_dir}; the same call goes on from there"
     )
+
+
+def refuse_too_large(files: Iterable[RemoteFile], repo_id: str, commit: str, cache_dir: object) -> None:
+    """Raises ModelDownloadError where the Hub would refuse a file over HTTP; a client that speaks Xet may have it."""
+    for file in filter(too_large, files):
+        words = ["hf", "download", repo_id, "--revision", commit, "--include", file.path, "--cache-dir", str(cache_dir)]
+        raise ModelDownloadError(
+            f"{file.path} has {file.size / 1e9:.1f} GB, and the Hub gives no file over 50 GB by HTTP",
+            hint=f"{shlex.join(words)}\nthen the same call again: it finds the file there",
+        )

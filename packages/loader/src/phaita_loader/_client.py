@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from phaita_loader._log import guard
 from phaita_loader._wire import Answer, Limits
 
 __all__ = ["GivenClient"]
+
+for logger in ("httpx", "httpx2"):
+    guard(logger)
 
 
 class GivenClient:

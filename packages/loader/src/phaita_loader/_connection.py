@@ -103,6 +103,7 @@ class Connection:
         finally:
             self._opening_since = None
         self._assembly.location = body.location
+        self._assembly.endpoint = body.endpoint or self._assembly.endpoint
         return body
 
     def _read(self, body: Body, piece: Piece) -> None:

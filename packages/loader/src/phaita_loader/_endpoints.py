@@ -39,14 +39,15 @@ class Endpoints:
                 if url == judge and isinstance(error, AccessDenied | NotFound):
                     raise
                 failures.append(error)
-                self._leave(url)
+                self.leave(url)
         raise _worth_telling(failures)
 
     def _round(self) -> Iterator[str]:
         at = self._at
         yield from (*self.urls[at:], *self.urls[:at])
 
-    def _leave(self, url: str) -> None:
+    def leave(self, url: str) -> None:
+        """Go on with the next one."""
         at = self.urls.index(url)
         if self._at == at:  # else another thread left it already
             self._at = (at + 1) % len(self.urls)

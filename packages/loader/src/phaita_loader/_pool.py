@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import ssl
 import sys
 import threading
@@ -18,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 import truststore
 import urllib3
 
+from phaita_loader._log import guard
 from phaita_loader._url import Place, bare, basic_auth, place
 from phaita_loader._wire import Answer, Limits
 from phaita_loader.errors import Unreachable
@@ -28,18 +27,7 @@ _PROXY = "set HTTPS_PROXY to an http:// or socks5h:// proxy"
 _PYSOCKS = "pip install PySocks\nor set HTTPS_PROXY to an http:// proxy"
 _SOCKS = {"socks": "socks5h", "socks4": "socks4", "socks4a": "socks4a", "socks5": "socks5", "socks5h": "socks5h"}
 
-
-class _NoSignature(logging.Filter):
-    """Takes the query off signed URLs in urllib3's debug lines: whoever has it has the file."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(_SIGNED.sub("?...", arg) if isinstance(arg, str) else arg for arg in record.args)
-        return True
-
-
-_SIGNED = re.compile(r"\?\S*(?:signature|x-amz-|key-pair|token)\S*", re.IGNORECASE)
-logging.getLogger("urllib3.connectionpool").addFilter(_NoSignature())
+guard("urllib3.connectionpool")
 
 
 class Pool:
@@ -58,19 +46,20 @@ class Pool:
 
         Raises urllib3's exceptions, and Unreachable for a proxy that can't be spoken to.
         """
-        proxy = proxy_for(url)
-        kept = self._kept(proxy)
-        served = place(url) in kept.served
-        try:
-            answer = _asked(kept.manager, url, headers, limits)
-        except urllib3.exceptions.HTTPError as error:
-            self._forget(proxy, kept)
-            if served and isinstance(error, urllib3.exceptions.ProtocolError):
-                # An idle connection that had died unseen; the second try is on a new one.
-                return self.get(url, headers, limits)
-            raise
-        kept.served.add(place(url))
-        return answer
+        proxy, tries = proxy_for(url), 2
+        while True:
+            kept = self._kept(proxy)
+            served, tries = place(url) in kept.served, tries - 1
+            try:
+                answer = _asked(kept.manager, url, headers, limits)
+            except urllib3.exceptions.HTTPError as error:
+                self._forget(proxy, kept)
+                # An idle connection that had died unseen may be behind it: then a new one will do better.
+                if not (tries and served and isinstance(error, urllib3.exceptions.ProtocolError)):
+                    raise
+            else:
+                kept.served.add(place(url))
+                return answer
 
     def _kept(self, proxy: str | None) -> _Kept:
         if self._process != os.getpid():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -12,7 +13,7 @@ from phaita_loader._url import checked_hop, host, place
 from phaita_loader.errors import ModelDownloadError
 from phaita_loader.retry import Transient
 
-__all__ = ["Answer", "Limits", "Opener", "Target", "finish", "follow", "refused"]
+__all__ = ["Answer", "Limits", "Opener", "Target", "abort", "finish", "follow", "refused"]
 
 _HOPS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -101,6 +102,12 @@ def refused(answer: Answer, target: Target) -> Exception:
     """The error that a status means."""
     answer.close()
     return status_failure(answer.status, answer.headers, "cdn" if target.foreign else "hub", datetime.now(UTC))
+
+
+def abort(answer: Answer) -> None:
+    """End a read that waits in another thread."""
+    with suppress(ValueError, RuntimeError, OSError):  # already over
+        answer.shutdown()
 
 
 def finish(answer: Answer) -> None:

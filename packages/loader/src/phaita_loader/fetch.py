@@ -283,4 +283,5 @@ class _Fetch:
     def _snapshot(
         self, listing: Listing, files: tuple[RemoteFile, ...], attempts: tuple[Attempt, ...] = ()
     ) -> Snapshot:
-        return Snapshot(self.cache.snapshot(listing.commit), listing.commit, files, self.request, attempts)
+        folder = self.cache.snapshot(listing.commit)
+        return Snapshot(folder, listing.commit, files, self.request, attempts, listing.endpoint)

@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import replace
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 
 import urllib3
 from huggingface_hub import constants, get_session, get_token, hf_hub_url
-from huggingface_hub.utils import _http, filter_repo_objects  # type: ignore[attr-defined]  # no __all__
+from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]  # no __all__
 
 from phaita_loader._api import Page, list_commit, read_page
 from phaita_loader._body import Body, open_body
@@ -106,7 +107,7 @@ class Hub:
             def ask(url: str) -> Page:
                 return read_page(self._opener(), Target(url, secret), _HEADERS, limits)
 
-            return list_commit(ask, endpoint, repo_id, revision, keep)
+            return list_commit(ask, bare(endpoint), repo_id, revision, keep)
 
         listing, endpoint = self._endpoints.first_that(listed, judge=first)
         if endpoint != first:
@@ -140,13 +141,20 @@ class Hub:
             return open_body(self._opener(), target, file, start, end, _HEADERS, limits)
 
         def served(endpoint: str) -> Body:
-            url = hf_hub_url(repo_id, file.path, revision=commit, endpoint=endpoint)
+            url = hf_hub_url(repo_id, file.path, revision=commit, endpoint=bare(endpoint))
             return opened(Target(url, self._secret(endpoint)))
 
         if location:
             return opened(Target(location, foreign=True))
         listed_by = self._listed_by.get((repo_id, commit), self.endpoints[0])
-        return self._endpoints.first_that(served, judge=listed_by)[0]
+        body, endpoint = self._endpoints.first_that(served, judge=listed_by)
+        body.endpoint = endpoint
+        return body
+
+    def leave(self, endpoint: str | None) -> None:
+        """Go on with the next endpoint, because this one's answers are of no use; None, or one left before, is none."""
+        if endpoint is not None:
+            self._endpoints.leave(endpoint)
 
     def select(self, paths: Iterable[str], allow: Sequence[str] | None, ignore: Sequence[str]) -> tuple[str, ...]:
         """The paths that the globs leave, by the Hub's own rules, sorted."""
@@ -188,8 +196,9 @@ _HEADERS = {"Accept-Encoding": "identity", "User-Agent": _user_agent()}
 
 def _client_is_given() -> bool:
     """Whether `set_client_factory` was called; nothing public tells."""
-    default = getattr(_http, "default_client_factory", None)
-    return default is not None and getattr(_http, "_GLOBAL_CLIENT_FACTORY", default) is not default
+    library = sys.modules.get("huggingface_hub.utils._http")
+    default = getattr(library, "default_client_factory", None)
+    return default is not None and getattr(library, "_GLOBAL_CLIENT_FACTORY", default) is not default
 
 
 def _token(asked: str | bool | None) -> str | None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from phaita_loader.errors import Corrupt
 
-__all__ = ["Algorithm", "Listing", "RemoteFile", "consistent", "is_safe", "listed_commit", "listed_file"]
+__all__ = [
+    "Algorithm",
+    "Listing",
+    "RemoteFile",
+    "clashing",
+    "consistent",
+    "is_safe",
+    "listed_commit",
+    "listed_file",
+    "too_large",
+]
 
 Algorithm: TypeAlias = Literal["sha256", "git-sha1"]
 
@@ -83,8 +95,33 @@ def _folders(path: str) -> Iterator[str]:
         end = path.find("/", end + 1)
 
 
-def is_safe(path: str) -> bool:
-    """Whether a path stays below the snapshot's folder on every system, Windows' drives and streams included."""
+def is_safe(path: str, windows: bool = os.name == "nt") -> bool:
+    """Whether a path stays below the snapshot's folder on every system, Windows' drives and streams included.
+
+    On Windows it must be a name there too: `aux.json` is a device, and `x.` is `x`.
+    """
     # Half a character (a lone surrogate) can be said in JSON and is no file's name.
     odd = re.search(r"[\\:\x00-\x1f\ud800-\udfff]", path)
-    return odd is None and not any(part in {"", ".", ".."} for part in path.split("/"))
+    if odd is not None or any(part in {"", ".", ".."} for part in path.split("/")):
+        return False
+    return not windows or not any(_NOT_ON_WINDOWS.search(part) for part in path.split("/"))
+
+
+_NOT_ON_WINDOWS = re.compile(
+    r'[<>"|?*]|[. ]$|^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)', re.IGNORECASE
+)
+
+
+def too_large(file: RemoteFile) -> bool:
+    """Whether the Hub refuses the file over plain HTTP."""
+    return file.size > 50 * 1000**3
+
+
+def clashing(files: Iterable[RemoteFile]) -> tuple[str, str] | None:
+    """Two paths that are one where the file system ignores case or composition, as those of macOS and Windows do."""
+    found: dict[str, str] = {}
+    for file in files:
+        other = found.setdefault(unicodedata.normalize("NFC", file.path.casefold()), file.path)
+        if other != file.path:
+            return other, file.path
+    return None

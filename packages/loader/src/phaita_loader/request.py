@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-__all__ = ["KINDS", "ModelRequest", "needed"]
+__all__ = ["KINDS", "ModelRequest", "may_need", "needed"]
 
 KINDS = ("auto", "causal_lm", "config", "masked_lm", "sequence_classification", "tokenizer")
 
@@ -79,6 +79,11 @@ def needed(request: ModelRequest, paths: Iterable[str]) -> tuple[str, ...]:
         return tuple(texts) if any(_TOKENIZER.search(path) for path in texts) else ()
     weights = _weights(available)
     return tuple(sorted([*texts, *weights])) if weights else ()
+
+
+def may_need(path: str) -> bool:
+    """Whether any kind of request could take this path: what else a very long listing has need not be held."""
+    return _is_text(path) or path.endswith(".py") or any(family.fullmatch(path) for family in _WEIGHTS)
 
 
 def _weights(paths: list[str]) -> list[str]:

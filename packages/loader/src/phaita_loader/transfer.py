@@ -198,6 +198,7 @@ class BlobTransfer:
         if found != self.file.digest:
             self._route.listen(Received(self.file.path, -assembly.size))
             assembly.discard()
+            self._route.hub.leave(assembly.endpoint)
             raise Transient(f"{self.file.path} arrived with a wrong {self.file.algorithm}", final=Corrupt, earns=False)
         blob = self._route.cache.blob(self.file)
         assembly.publish(blob)
