@@ -99,7 +99,7 @@ class FakeHub(Hub):
         self._chunk = chunk
         self._mutex = threading.Lock()
 
-    def listing(self, repo_id: str, revision: str, *, timeout: float) -> Listing:
+    def listing(self, repo_id: str, revision: str, *, timeout: float, **_: object) -> Listing:
         self.asked.append(revision)
         answer = self.listings.popleft() if self.listings else listing_of(self.repo, self.commit)
         if isinstance(answer, Exception):

@@ -4,6 +4,7 @@ import errno
 import re
 import socket
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,10 +16,10 @@ from urllib3._collections import HTTPHeaderDict
 from phaita_loader._classify import (
     Origin,
     network_failure,
-    refuse_too_large,
     retry_after,
     status_failure,
     storage_failure,
+    too_large,
 )
 from phaita_loader.errors import (
     AccessDenied,
@@ -246,10 +247,9 @@ def test_a_cache_that_cant_be_written(number: int) -> None:
 
 def test_a_file_that_only_xet_gives_is_refused_with_the_command_for_it() -> None:
     small, huge = listed("config.json", b"{}"), RemoteFile("big one.gguf", 50_000_000_001, "a" * 64, "sha256")
-    refuse_too_large([small], "org/name", COMMIT, "/cache")
-    with pytest.raises(ModelDownloadError) as caught:
-        refuse_too_large([small, huge], "org/name", COMMIT, "/my cache")
-    assert type(caught.value) is ModelDownloadError
-    assert "big one.gguf has 50.0 GB" in caught.value.cause
+    assert too_large([small], "org/name", COMMIT, "/cache") is None
+    refusal = too_large([small, replace(huge, size=huge.size - 1), huge], "org/name", COMMIT, "/my cache")
+    assert type(refusal) is ModelDownloadError
+    assert "big one.gguf has 50.0 GB" in refusal.cause
     command = f"hf download org/name --revision {COMMIT} --include 'big one.gguf' --cache-dir '/my cache'"
-    assert caught.value.hint.splitlines()[0] == command
+    assert refusal.hint.splitlines()[0] == command

@@ -232,8 +232,9 @@ def test_another_commit_than_the_pinned_one_is_not_taken_for_it(hub: FakeHub) ->
 def test_a_disk_that_is_too_small_is_told_before_a_byte_is_fetched(hub: FakeHub, clock: FakeClock) -> None:
     huge = replace(listing_of(REPO).files[2], size=1 << 60)
     hub.listings.append(Listing(COMMIT, (*listing_of(REPO).files[:2], huge)))
-    with pytest.raises(StorageError, match="too little space"):
+    with pytest.raises(StorageError, match="too little space") as caught:
         fetch(MAIN, hub=hub, clock=clock.clock)
+    assert "hf download" in str(caught.value), "no client gives it by HTTP either"
     assert (hub.opened, clock.slept) == ([], [])
 
 
@@ -248,3 +249,35 @@ def test_a_cache_folder_that_cant_be(hub: FakeHub, tmp_path: Path, clock: FakeCl
 def test_an_unknown_way_to_verify(hub: FakeHub) -> None:
     with pytest.raises(ValueError, match="auto, full, size"):
         fetch(MAIN, hub=hub, verify="fully")  # type: ignore[arg-type]
+
+
+def test_names_that_are_one_on_this_disk_are_refused_before_a_byte(hub: FakeHub, cache: RepoCache) -> None:
+    hub.repo["Config.json"] = b"{}"
+    assert {"config.json", "Config.json"} <= content(fetch(MAIN, hub=hub)).keys()
+    (cache.folder / "SNAPSHOTS").mkdir()  # as if the disk folded case
+    fresh = quiet(hub)
+    fresh.commit = OTHER_COMMIT
+    with pytest.raises(StorageError, match=r"Config\.json and config\.json|config\.json and Config\.json"):
+        fetch(MAIN, hub=fresh)
+    assert fresh.opened == []
+
+
+def test_a_file_that_the_hub_does_not_give_by_http_fails_before_any_byte(hub: FakeHub, cache: RepoCache) -> None:
+    huge = replace(listing_of(hub.repo).files[2], size=60 * 1000**3)
+    hub.listings.append(Listing(COMMIT, (*listing_of(hub.repo).files[:2], huge)))
+    with pytest.raises(ModelDownloadError, match=r"60\.0 GB") as caught:
+        fetch(MAIN, hub=hub)
+    assert f"hf download org/name --revision {COMMIT} --include model.safetensors" in str(caught.value)
+    assert (hub.opened, cache.folder.exists()) == ([], False)
+
+
+def test_a_snapshot_says_which_endpoint_named_it(hub: FakeHub) -> None:
+    hub.listings.append(replace(listing_of(hub.repo), endpoint="https://mirror.test"))
+    assert fetch(MAIN, hub=hub).endpoint == "https://mirror.test"
+    assert fetch(PINNED, hub=hub).endpoint is None, "the cache alone knew"
+
+
+def test_a_listing_with_holes_is_not_kept(hub: FakeHub, cache: RepoCache) -> None:
+    hub.listings.append(replace(listing_of(hub.repo), complete=False))
+    fetch(MAIN, hub=hub)
+    assert cache.kept(COMMIT) is None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phaita_loader.errors import Corrupt
-from phaita_loader.listing import RemoteFile, clashing, consistent, is_safe, listed_commit, listed_file, too_large
+from phaita_loader.listing import RemoteFile, clashing, consistent, is_safe, listed_commit, listed_file
 
 SHA1, SHA256 = "a" * 40, "b" * 64
 
@@ -136,8 +136,3 @@ CLASHES = [
 @pytest.mark.parametrize(("paths", "found"), CLASHES)
 def test_paths_that_some_file_systems_take_for_one(paths: list[str], found: tuple[str, str] | None) -> None:
     assert clashing(map(file, paths)) == found
-
-
-def test_what_the_hub_refuses_over_http() -> None:
-    assert not too_large(file("x", 50_000_000_000))
-    assert too_large(file("x", 50_000_000_001))

@@ -90,6 +90,17 @@ class RepoCache:
         self.snapshot(commit).mkdir(parents=True, exist_ok=True)
         self.ours.mkdir(exist_ok=True)
 
+    @property
+    def folds_case(self) -> bool:
+        """Whether names that differ in case alone are one on this disk."""
+        return (self.folder / "SNAPSHOTS").exists()
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that the cache's disk has left."""
+        folder = self.folder.absolute()
+        return shutil.disk_usage(next(there for there in (folder, *folder.parents) if there.exists())).free
+
     def link(self, commit: str, file: RemoteFile, verify: Verify = "auto") -> None:
         """Show the blob under the file's name: a relative symlink, or a copy where links are not to be had."""
         if self.shows(commit, file, verify):

@@ -28,17 +28,17 @@ from phaita_loader.errors import (
     StorageError,
     Unreachable,
 )
-from phaita_loader.listing import RemoteFile, too_large
+from phaita_loader.listing import MOST_BY_HTTP, RemoteFile
 from phaita_loader.retry import Transient
 
 __all__ = [
     "Origin",
     "advice",
     "network_failure",
-    "refuse_too_large",
     "retry_after",
     "status_failure",
     "storage_failure",
+    "too_large",
 ]
 
 Origin: TypeAlias = Literal["hub", "cdn"]
@@ -195,11 +195,14 @@ def advice(error: LoaderError, repo_id: str, revision: str, cache_dir: object) -
     )
 
 
-def refuse_too_large(files: Iterable[RemoteFile], repo_id: str, commit: str, cache_dir: object) -> None:
-    """Raises ModelDownloadError where the Hub would refuse a file over HTTP; a client that speaks Xet may have it."""
-    for file in filter(too_large, files):
-        words = ["hf", "download", repo_id, "--revision", commit, "--include", file.path, "--cache-dir", str(cache_dir)]
-        raise ModelDownloadError(
-            f"{file.path} has {file.size / 1e9:.1f} GB, and the Hub gives no file over 50 GB by HTTP",
-            hint=f"{shlex.join(words)}\nthen the same call again: it finds the file there",
-        )
+def too_large(files: Iterable[RemoteFile], repo_id: str, commit: str, cache_dir: object) -> ModelDownloadError | None:
+    """The error for the first file that the Hub would refuse over HTTP; a client that speaks Xet may have it."""
+    for file in files:
+        if file.size > MOST_BY_HTTP:
+            words = ["hf", "download", repo_id, "--revision", commit, "--include", file.path]
+            return ModelDownloadError(
+                f"{file.path} has {file.size / 1e9:.1f} GB, and the Hub gives no file over 50 GB by HTTP",
+                hint=f"{shlex.join([*words, '--cache-dir', str(cache_dir)])}\n"
+                "then the same call again: it finds the file there",
+            )
+    return None

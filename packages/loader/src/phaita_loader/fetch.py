@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,17 +12,17 @@ from typing import TypedDict
 
 from phaita_loader._bounded import bounded
 from phaita_loader._cache import RepoCache, Verify
-from phaita_loader._classify import advice, storage_failure
+from phaita_loader._classify import advice, storage_failure, too_large
 from phaita_loader._crew import bring
 from phaita_loader._partial import clean, present
 from phaita_loader._route import Route
 from phaita_loader._stock import Cached, Stock
 from phaita_loader.errors import Attempt, Corrupt, DeadlineExceeded, LoaderError, NotFound, StorageError
 from phaita_loader.hub import Hub
-from phaita_loader.listing import Listing, RemoteFile
+from phaita_loader.listing import Listing, RemoteFile, clashing
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Done, Listener, Plan, bar, silent
-from phaita_loader.request import ModelRequest
+from phaita_loader.request import ModelRequest, may_need
 from phaita_loader.retry import SYSTEM, Clock, Transient, persist
 
 __all__ = ["Planned", "Snapshot", "fetch", "plan"]
@@ -235,7 +234,8 @@ class _Fetch:
         left = until.remaining(self.clock.now())
         timeout = max(0.001, min(self.policy.connect, left))
         try:
-            ask = partial(self.hub.listing, self.request.repo_id, self.request.revision, timeout=timeout)
+            keep = may_need if self.request.allow_patterns is None else None
+            ask = partial(self.hub.listing, self.request.repo_id, self.request.revision, timeout=timeout, keep=keep)
             listing = bounded(ask, left)
         except TimeoutError as error:
             raise Transient(f"the Hub gave no listing within {left:.1f} s") from error
@@ -251,24 +251,35 @@ class _Fetch:
 
     def _download(self, listing: Listing, attempts: tuple[Attempt, ...]) -> Snapshot:
         files = self._chosen(listing)
-        self.cache.prepare(listing.commit)
         missing = self.stock.wrong(files)
+        self._refuse_what_cant_come(listing.commit, missing)
+        self.cache.prepare(listing.commit)
+        if self.cache.folds_case and (pair := clashing(files)):
+            raise StorageError(f"{pair[0]} and {pair[1]} are one name on this disk", hint="leave one out by its name")
         if missing:
             attempts += self._transfer(listing.commit, missing)
         for file in files:
             self.cache.link(listing.commit, file, self.stock.verify)
-        self.cache.keep(listing)
+        if listing.complete:
+            self.cache.keep(listing)
         if not self.request.pinned:
             self.cache.set_ref(self.request.revision, listing.commit)
         self.listen(Done(listing.commit))
         return self._snapshot(listing, files, attempts)
 
+    def _refuse_what_cant_come(self, commit: str, missing: tuple[RemoteFile, ...]) -> None:
+        """Before a byte: no space for it, or a file that the Hub does not give by HTTP."""
+        refusal = too_large(missing, self.request.repo_id, commit, self.hub.cache_dir)
+        lack = sum(file.size for file in missing) - present(self.cache.ours, missing) - self.cache.free_bytes
+        if lack > 0:
+            hint = _ROOM if refusal is None else f"{_ROOM}\n{refusal.hint}"
+            raise StorageError(f"{self.cache.folder} has {lack / 1e6:.0f} MB too little space", hint=hint)
+        if refusal is not None:
+            raise refusal
+
     def _transfer(self, commit: str, missing: tuple[RemoteFile, ...]) -> tuple[Attempt, ...]:
         clean(self.cache.ours, {file.digest for file in missing})
         total, had = sum(file.size for file in missing), present(self.cache.ours, missing)
-        lack = total - had - shutil.disk_usage(self.cache.folder).free
-        if lack > 0:
-            raise StorageError(f"{self.cache.folder} has {lack / 1e6:.0f} MB too little space", hint=_ROOM)
         self.listen(Plan(self.request.repo_id, len(missing), total, had))
         route = Route(self.hub, self.cache, commit, self.policy, self.stock.verify, self.listen, self.clock)
         _, attempts = persist("transfer", lambda until: bring(missing, route, until, self.deadline), **self._patience())

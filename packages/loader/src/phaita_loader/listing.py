@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from phaita_loader.errors import Corrupt
 
 __all__ = [
+    "MOST_BY_HTTP",
     "Algorithm",
     "Listing",
     "RemoteFile",
@@ -20,8 +21,10 @@ __all__ = [
     "is_safe",
     "listed_commit",
     "listed_file",
-    "too_large",
 ]
+
+MOST_BY_HTTP = 50 * 1000**3
+"""Bytes of a file that the Hub gives over plain HTTP."""
 
 Algorithm: TypeAlias = Literal["sha256", "git-sha1"]
 
@@ -110,11 +113,6 @@ def is_safe(path: str, windows: bool = os.name == "nt") -> bool:
 _NOT_ON_WINDOWS = re.compile(
     r'[<>"|?*]|[. ]$|^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)', re.IGNORECASE
 )
-
-
-def too_large(file: RemoteFile) -> bool:
-    """Whether the Hub refuses the file over plain HTTP."""
-    return file.size > 50 * 1000**3
 
 
 def clashing(files: Iterable[RemoteFile]) -> tuple[str, str] | None:
