@@ -128,6 +128,13 @@ def test_a_scenario_says_which_lane_it_is_on() -> None:
     assert (live.name, live.repo) == ("live_clean", lane.LIVE_REPO)
 
 
+@pytest.mark.parametrize(("each", "quick", "proxy"), [(2_000_000, 1.02, 1.031), (65_536, 1.05, 1.527), (0, 1.02, 1.02)])
+def test_a_drop_costs_more_over_tls(each: int, quick: float, proxy: float) -> None:
+    toxics = (Toxic("limit_data", attributes={"bytes": each}),)
+    scenario = Scenario("one", "t", Expect("loaded", transfer_ratio_max=quick), toxics=toxics)
+    assert lane.on(scenario, "proxy").expect.transfer_ratio_max == proxy
+
+
 @pytest.mark.faults
 def test_toxics_act_on_the_traffic_of_both_origins(toxiproxy: Server) -> None:
     cut = Toxic("limit_data", attributes={"bytes": 1_000_000})
