@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from phaita_loader._cache import RepoCache, Verify
-from phaita_loader.listing import Listing, RemoteFile
+from phaita_loader.listing import SMALL, Listing, RemoteFile
 from tests.unit.fakes import COMMIT, OTHER_COMMIT, listed, listing_of, noise, safetensors
 
+LARGE = noise(SMALL + 1)
 REPO = {"config.json": b"{}", "model.safetensors": safetensors(noise(100)), "sub/a.txt": b"a"}
 
 
@@ -56,7 +57,7 @@ def damaged(blob: Path) -> None:
 def test_how_far_a_blob_is_trusted(
     cache: RepoCache, verify: Verify, fresh: bool, rotten: bool, unstamped: bool
 ) -> None:
-    file = put(cache, "config.json", b'{"a": 1}')
+    file = put(cache, "model.safetensors", LARGE)
     assert cache.holds(file, verify) is fresh
     assert cache.holds(file, "auto")
     damaged(cache.blob(file))
@@ -66,10 +67,19 @@ def test_how_far_a_blob_is_trusted(
 
 
 def test_a_blob_is_digested_once(cache: RepoCache) -> None:
-    file = put(cache, "config.json", b"{}")
+    file = put(cache, "model.safetensors", LARGE)
     assert not cache.stamp(file).exists()
     assert cache.holds(file, "auto")
     assert cache.stamp(file).exists()
+
+
+def test_a_small_blob_is_digested_every_time(cache: RepoCache) -> None:
+    # It takes no longer than to look for its stamp, and so its rot is found.
+    file = put(cache, "config.json", b'{"a": 1}')
+    assert cache.holds(file, "auto")
+    assert not cache.stamp(file).exists()
+    damaged(cache.blob(file))
+    assert not cache.holds(file, "auto")
 
 
 @pytest.mark.parametrize("verify", ["auto", "full", "size"])

@@ -168,7 +168,7 @@ class ReleasesLate(FakeClock):
 def test_waiting_for_another_process_costs_no_time(route: Route) -> None:
     clock, file = ReleasesLate(), listed("0.bin", REPO["0.bin"])
     clock.lock = FileLock(route.cache.lock(file), thread_local=False)
-    route.cache.lock(file).parent.mkdir(parents=True)
+    route.cache.lock(file).parent.mkdir(parents=True, exist_ok=True)
     clock.lock.acquire()
     run(paced(route, clock, tick=1000.0), "0.bin", until=Deadline(2500.0))
     assert held(route) == {"0.bin"}
@@ -176,6 +176,6 @@ def test_waiting_for_another_process_costs_no_time(route: Route) -> None:
 
 def test_the_deadline_holds_while_waiting_for_another_process(route: Route, clock: FakeClock) -> None:
     file = listed("0.bin", REPO["0.bin"])
-    route.cache.lock(file).parent.mkdir(parents=True)
+    route.cache.lock(file).parent.mkdir(parents=True, exist_ok=True)
     with FileLock(route.cache.lock(file)), pytest.raises(Transient):
         run(paced(route, clock, tick=30.0), "0.bin", deadline=Deadline(1060.0))

@@ -66,7 +66,7 @@ def test_a_repo_arrives_in_the_standard_cache(hub: FakeHub, cache: RepoCache) ->
     assert (cache.folder / "refs" / "main").read_text() == COMMIT
     assert len(list((cache.folder / "blobs").iterdir())) == len(REPO)
     assert (events[0], events[-1]) == (Plan("org/name", 3, sum(map(len, REPO.values())), 0), Done(COMMIT))
-    assert sorted(path.name for path in cache.ours.iterdir()) == ["listings", "stamps"]
+    assert sorted(path.name for path in cache.ours.iterdir()) == ["listings"]
 
 
 def test_small_files_come_first(hub: FakeHub) -> None:

@@ -37,7 +37,9 @@ def test_spans_are_a_set_of_bytes(added: list[tuple[int, int]]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "ours"
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    return folder
 
 
 def left_behind(folder: Path, data: bytes = DATA[:400], *, offset: int = 0) -> Path:
@@ -82,6 +84,7 @@ def test_nothing_is_found_where_nothing_was_left(folder: Path) -> None:
 
 def test_publish_makes_the_blob_and_leaves_nothing_else(folder: Path) -> None:
     partial, blob = Partial(folder, FILE), folder / "blobs" / FILE.digest
+    blob.parent.mkdir()
     partial.write(0, DATA)
     partial.publish(blob)
     partial.release()
@@ -247,6 +250,7 @@ def test_in_memory_nothing_is_on_the_disk_before_the_end(folder: Path) -> None:
     partial.write(0, DATA[:500])
     partial.write(500, DATA[500:])
     assert (partial.content, list(folder.iterdir())) == (DATA, [])
+    (folder / "blobs").mkdir()
     partial.publish(folder / "blobs" / FILE.digest)
     assert (folder / "blobs" / FILE.digest).read_bytes() == DATA
     assert [path.name for path in folder.iterdir()] == ["blobs"]

@@ -18,7 +18,9 @@ BIG = RemoteFile("big.bin", 64 * MIB, "b" * 64, "sha256")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "ours"
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture

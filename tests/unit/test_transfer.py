@@ -15,6 +15,7 @@ from phaita_loader._cache import RepoCache
 from phaita_loader._partial import Partial, present
 from phaita_loader._route import Route
 from phaita_loader.errors import Corrupt, NotFound, StorageError
+from phaita_loader.listing import SMALL
 from phaita_loader.policy import Policy
 from phaita_loader.progress import Dropped, Event, Received, Resumed, Verified
 from phaita_loader.retry import Transient
@@ -91,9 +92,14 @@ def test_a_blob_arrives(scene: Scene) -> None:
     assert transfer.error is None
     assert scene.blob.read_bytes() == DATA
     assert (scene.starts, scene.present, transfer.received) == ([0], 0, len(DATA))
-    assert scene.cache.stamp(scene.file).exists(), "what was digested on the way need not be digested again"
     assert sum(event.count for event in scene.events if isinstance(event, Received)) == len(DATA)
     assert scene.events[-1] == Verified(NAME)
+
+
+def test_what_was_digested_on_the_way_need_not_be_digested_again(hub: FakeHub) -> None:
+    scene = Scene(hub, noise(SMALL + 1))
+    assert scene.run().error is None
+    assert scene.cache.stamp(scene.file).exists()
 
 
 def test_an_empty_file_needs_no_request(hub: FakeHub) -> None:
@@ -103,7 +109,6 @@ def test_an_empty_file_needs_no_request(hub: FakeHub) -> None:
 
 
 def test_a_blob_that_another_process_brought_needs_none_either(scene: Scene) -> None:
-    scene.blob.parent.mkdir()
     scene.blob.write_bytes(DATA)
     assert scene.run().error is None
     assert scene.starts == []
@@ -225,6 +230,7 @@ def test_other_errors_end_it_and_keep_what_came(scene: Scene, error: Exception) 
 
 
 def test_a_cache_that_cant_be_written(scene: Scene) -> None:
+    (scene.cache.folder / "blobs").rmdir()
     (scene.cache.folder / "blobs").touch()
     assert isinstance(scene.run().error, StorageError)
     assert scene.present == len(DATA), "the bytes are right, and wait for a cache that takes them"
@@ -303,7 +309,7 @@ def test_a_body_that_opens_too_late_is_not_read(tmp_path: Path) -> None:
 
 def test_the_lock_is_waited_for(scene: Scene) -> None:
     lock = FileLock(scene.cache.lock(scene.file), thread_local=False)
-    scene.cache.lock(scene.file).parent.mkdir(parents=True)
+    scene.cache.lock(scene.file).parent.mkdir(parents=True, exist_ok=True)
     transfer = scene.transfer()
     with lock, running(transfer):
         wait_for(lambda: transfer.locked_out)
@@ -313,7 +319,7 @@ def test_the_lock_is_waited_for(scene: Scene) -> None:
 
 
 def test_abandon_ends_the_wait_for_a_lock(scene: Scene) -> None:
-    scene.cache.lock(scene.file).parent.mkdir(parents=True)
+    scene.cache.lock(scene.file).parent.mkdir(parents=True, exist_ok=True)
     transfer = scene.transfer()
     with FileLock(scene.cache.lock(scene.file)), running(transfer):
         transfer.abandon("given up")

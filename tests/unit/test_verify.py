@@ -9,6 +9,7 @@ import pytest
 from phaita_loader._cache import Verify
 from phaita_loader.errors import Corrupt
 from phaita_loader.fetch import Snapshot, fetch
+from phaita_loader.listing import SMALL
 from phaita_loader.request import ModelRequest
 from phaita_loader.verify import verify
 from tests.unit.fakes import COMMIT, FakeHub, noise, safetensors
@@ -81,7 +82,8 @@ def rot(path: Path, *, seen: bool) -> None:
 )
 @pytest.mark.parametrize("copied", [False, True], ids=["linked", "copied"])
 def test_a_file_that_rotted(hub: FakeHub, how: Verify, seen: bool, found: bool, copied: bool) -> None:
-    snapshot = fetched(hub, REPOS[0])
+    repo = {"config.json": b"{}", "model.safetensors": safetensors(noise(SMALL))}
+    snapshot = fetched(hub, repo)
     shown = snapshot.path / "model.safetensors"
     if copied:
         data = shown.read_bytes()
@@ -98,7 +100,7 @@ def test_a_file_that_rotted(hub: FakeHub, how: Verify, seen: bool, found: bool, 
     # And that is true: it replaces what is wrong.
     again = fetch(snapshot.request, hub=hub, verify=how)
     verify(again, hub.cache_dir, "full")
-    assert shown.read_bytes() == REPOS[0]["model.safetensors"]
+    assert shown.read_bytes() == repo["model.safetensors"]
 
 
 @pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: os.truncate(path, 3)])

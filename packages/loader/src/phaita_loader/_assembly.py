@@ -9,12 +9,11 @@ from phaita_loader._digest import RunningDigest, digest_of_bytes
 from phaita_loader._partial import Partial
 from phaita_loader._pieces import Piece, Pieces
 from phaita_loader._recorder import FLUSH, Recorder
-from phaita_loader.listing import RemoteFile
+from phaita_loader.listing import SMALL, RemoteFile
 from phaita_loader.retry import Transient
 
 __all__ = ["Assembly"]
 
-_SMALL = 1 << 20  # bytes of a file that is not worth a folder and a record while it comes
 _PATIENCE = 0.2  # seconds that `close` waits for a write that a slow disk keeps
 
 
@@ -32,7 +31,7 @@ class Assembly:
         self.endpoint: str | None = None
         self._mutex = threading.Lock()
         self._closed = False
-        self._partial = Partial(folder, file, in_memory=file.size <= _SMALL)
+        self._partial = Partial(folder, file, in_memory=file.size <= SMALL)
         self._pieces = Pieces(file.size, connections)
         self._digest = RunningDigest(self._partial.path, file.algorithm, file.size)
         self._recorder = Recorder(self._partial, self._mutex) if file.size > FLUSH else None

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from phaita_loader._digest import digest_of, stamp, stamped
 from phaita_loader.errors import Corrupt
-from phaita_loader.listing import Listing, RemoteFile, listed_commit, listed_file
+from phaita_loader.listing import SMALL, Listing, RemoteFile, listed_commit, listed_file
 
 __all__ = ["RepoCache", "Verify"]
 
@@ -87,8 +87,9 @@ class RepoCache:
 
     def prepare(self, commit: str) -> None:
         """Make the folders. The snapshot's comes first: without it `hf cache rm` would not find the rest."""
-        self.snapshot(commit).mkdir(parents=True, exist_ok=True)
-        self.ours.mkdir(exist_ok=True)
+        locks = self.cache_dir / ".locks" / self.name
+        for folder in (self.snapshot(commit), self.folder / "blobs", self.ours, locks):
+            folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def folds_case(self) -> bool:
@@ -103,16 +104,18 @@ class RepoCache:
 
     def link(self, commit: str, file: RemoteFile, verify: Verify = "auto") -> None:
         """Show the blob under the file's name: a relative symlink, or a copy where links are not to be had."""
-        if self.shows(commit, file, verify):
-            return
-        blob, pointer = self.blob(file), self.snapshot(commit) / file.path
-        pointer.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.ours / f"link-{os.getpid()}-{secrets.token_hex(4)}"
-        try:
-            fresh.symlink_to(os.path.relpath(blob, pointer.parent))
-        except OSError:
-            shutil.copyfile(blob, fresh)
-        fresh.replace(pointer)
+        pointer = self.snapshot(commit) / file.path
+        if not _is_linked(pointer, self._target(file)) and not self.shows(commit, file, verify):
+            fresh = self.ours / f"link-{os.getpid()}-{secrets.token_hex(4)}"
+            try:
+                fresh.symlink_to(self._target(file))
+            except OSError:
+                shutil.copyfile(self.blob(file), fresh)
+            fresh.replace(pointer)
+
+    def _target(self, file: RemoteFile) -> str:
+        """The blob as seen from where the file is shown."""
+        return "../" * (2 + file.path.count("/")) + f"blobs/{file.digest}"
 
     def set_ref(self, revision: str, commit: str) -> None:
         """Remember what the branch or tag means. Last of all, after a complete fetch."""
@@ -151,14 +154,27 @@ class RepoCache:
         try:
             if path.stat().st_size != file.size:
                 return False
-            if verify == "size" or (verify == "auto" and stamped(record, path)):
+            if verify == "size" or (verify == "auto" and file.size > SMALL and stamped(record, path)):
                 return True
             if digest_of(path, file.algorithm, file.size, self.check) != file.digest:
                 return False
-            stamp(record, path)
+            if file.size > SMALL:
+                stamp(record, path)
         except OSError:
             return False
         return True
+
+
+def _is_linked(pointer: Path, target: str) -> bool:
+    """Make the link, where there is nothing in its place and links are to be had."""
+    try:
+        pointer.symlink_to(target)
+    except FileNotFoundError:
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        return _is_linked(pointer, target)
+    except OSError:
+        return False
+    return True
 
 
 def _row(file: RemoteFile) -> dict[str, object]:

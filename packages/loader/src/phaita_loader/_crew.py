@@ -95,6 +95,7 @@ class _Crew:
         while job is not None:
             job()
             job = self._next()
+        self._changed.set()
 
     def _next(self) -> Job | None:
         with self._mutex:
@@ -102,7 +103,10 @@ class _Crew:
             if self._over or self._failures:
                 return None
             if self._waiting and self._has_room(self._waiting[0]):
-                blob = BlobTransfer(self._waiting.popleft(), self._route, self._changed.set)
+                file = self._waiting.popleft()
+                # Thousands of small files need no watcher between one and the next.
+                wake = self._changed.set if file.size >= SPLIT_FROM or not self._welcome else _nothing
+                blob = BlobTransfer(file, self._route, wake)
                 self._running.append(blob)
                 return blob.run
             if self._large() < self._route.policy.connections:
@@ -133,6 +137,10 @@ class _Crew:
         limit = 4 * self._route.policy.connect  # two servers, each with its connection and its first byte
         for blob in list(self._running):
             blob.end_stuck(now, limit)
+
+
+def _nothing() -> None:
+    """Nobody need look."""
 
 
 def _weight(failure: Exception) -> tuple[bool, bool, float]:

@@ -62,7 +62,6 @@ class Partial:
         self.unrecorded = 0
         self._folder = folder
         self._claimed = folder / f"{file.digest}.{os.getpid()}-{secrets.token_hex(4)}"
-        folder.mkdir(parents=True, exist_ok=True)
         left = _all(folder, file)
         self._memory = BytesIO() if in_memory and not left else None
         self._data: FileIO | BytesIO = self._memory or self._opened(left)
@@ -122,7 +121,6 @@ class Partial:
 
     def publish(self, blob: Path) -> None:
         """The whole and verified file becomes the blob, atomically and with the modes that the umask asks for."""
-        blob.parent.mkdir(parents=True, exist_ok=True)
         if self._memory is not None:
             self._publish_memory(self._memory.getvalue(), blob)
             return

@@ -13,6 +13,7 @@ from phaita_loader.errors import Corrupt
 
 __all__ = [
     "MOST_BY_HTTP",
+    "SMALL",
     "Algorithm",
     "Listing",
     "RemoteFile",
@@ -25,6 +26,9 @@ __all__ = [
 
 MOST_BY_HTTP = 50 * 1000**3
 """Bytes of a file that the Hub gives over plain HTTP."""
+
+SMALL = 1 << 20
+"""Bytes of a file that is kept in memory while it comes, and digested sooner than its stamp would be looked up."""
 
 Algorithm: TypeAlias = Literal["sha256", "git-sha1"]
 

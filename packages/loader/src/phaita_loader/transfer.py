@@ -15,7 +15,7 @@ from phaita_loader._connection import Connection
 from phaita_loader._digest import stamp
 from phaita_loader._route import Route
 from phaita_loader.errors import Corrupt, StorageError
-from phaita_loader.listing import RemoteFile
+from phaita_loader.listing import SMALL, RemoteFile
 from phaita_loader.progress import Received, Resumed, Verified, Wait
 from phaita_loader.retry import Transient
 
@@ -113,10 +113,10 @@ class BlobTransfer:
                 return self._bring()
             except FileNotFoundError:
                 self._forget()  # another tool deleted what was there: once more from the first byte
+                self._route.cache.prepare(self._route.commit)
         raise Transient(f"the partial file of {self.file.path} was deleted again and again", final=StorageError)
 
     def _take_lock(self) -> None:
-        self._route.cache.lock(self.file).parent.mkdir(parents=True, exist_ok=True)
         say_at = self._route.clock.now() + _SAY_EVERY
         while not self._is_lock_taken():
             if self._route.clock.now() >= say_at:
@@ -202,7 +202,8 @@ class BlobTransfer:
             raise Transient(f"{self.file.path} arrived with a wrong {self.file.algorithm}", final=Corrupt, earns=False)
         blob = self._route.cache.blob(self.file)
         assembly.publish(blob)
-        stamp(self._route.cache.stamp(self.file), blob)
+        if self.file.size > SMALL:
+            stamp(self._route.cache.stamp(self.file), blob)
         self._route.listen(Verified(self.file.path))
 
     def _forget(self) -> None:
