@@ -27,8 +27,8 @@ class Answer:
 
     Which requests: those that reach `on` ("hub", "cdn" or "both"), whose `path?query` (decoded, without signature)
     the regular expression `match` finds something in, and whose method is `method` if one is given. The CDN's query
-    names the file, so `match="model.safetensors"` works on both origins. Requests without a
-    Range header don't count where `ranged` is set. The first `skip` of those that count pass untouched.
+    names the file, so `match="model.safetensors"` works on both origins. Requests without a Range header don't count
+    where `ranged` is set. The first `skip` of those that count pass untouched.
 
     What to do, exactly one of:
 
