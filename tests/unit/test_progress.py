@@ -13,7 +13,7 @@ EVENTS: list[Event] = [
     Resumed("a", 100),
     Received("a", 500),
     Dropped("a", "the Hub reset the connection"),
-    Wait("the Hub answered 503", 10.0),
+    Wait("the Hub answered 503", 10.0, 1010.0),
     Received("a", -600),
     Received("a", 1000),
     Verified("a"),

@@ -191,7 +191,9 @@ def test_one_warning_a_failed_attempt(clock: FakeClock, caplog: pytest.LogCaptur
         "org/name: transfer: attempt 2 of 3 failed: reset; next in 20 s",
         "org/name: transfer: attempt 3 of 3 failed: reset; giving up",
     ]
-    assert events == [Wait("reset", 10.0), Wait("cut", 0.0), Wait("reset", 10.0), Wait("reset", 20.0)]
+    waits = [(event.reason, event.seconds) for event in events if isinstance(event, Wait)]
+    assert waits == [("reset", 10.0), ("cut", 0.0), ("reset", 10.0), ("reset", 20.0)]
+    assert [event.until for event in events if isinstance(event, Wait)] == [1011.0, 1012.0, 1023.0, 1044.0]
 
 
 def test_a_permanent_error_is_no_warning(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:

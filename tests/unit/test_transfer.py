@@ -17,10 +17,10 @@ from phaita_loader._route import Route
 from phaita_loader.errors import Corrupt, NotFound, StorageError
 from phaita_loader.listing import SMALL
 from phaita_loader.policy import Policy
-from phaita_loader.progress import Dropped, Event, Received, Resumed, Verified
+from phaita_loader.progress import Dropped, Event, Received, Resumed, Verified, Wait
 from phaita_loader.retry import Transient
 from phaita_loader.transfer import BlobTransfer
-from tests.unit.fakes import COMMIT, SIGNED, FakeHub, Gives, listed, noise
+from tests.unit.fakes import COMMIT, SIGNED, FakeClock, FakeHub, Gives, listed, noise
 
 NAME = "model.safetensors"
 DATA = noise(200_000)
@@ -340,3 +340,36 @@ def test_the_end_is_told_once(scene: Scene) -> None:
     transfer.run()
     transfer.abandon("given up")
     assert (states, transfer.error) == ([False, True], None), "the first answer, and the end"
+
+
+def test_a_lock_that_another_process_has_is_said_every_15_seconds(
+    scene: Scene, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock.tick = 4.0
+    route = Route(scene.hub, scene.cache, COMMIT, Policy(), listen=scene.events.append, clock=clock.clock)
+    transfer = BlobTransfer(scene.file, route)
+    with FileLock(scene.cache.lock(scene.file), thread_local=False) as lock, running(transfer):
+        wait_for(lambda: len(caplog.records) >= 2)
+        lock.release()
+    assert transfer.error is None
+    assert caplog.messages[0] == f"org/name: another process is downloading {NAME}; waiting for it"
+    first, second = [event for event in scene.events if isinstance(event, Wait)][:2]
+    assert second.until - first.until >= 15.0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_disk_that_fills_up_keeps_what_came_and_says_what_is_missing(hub: FakeHub) -> None:
+    import resource
+
+    scene = Scene(hub, noise(6 << 20))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, before[1]))  # what a full disk looks like to one file
+    try:
+        transfer = scene.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert isinstance(transfer.error, StorageError)
+    assert "4.2 MB of model.safetensors are still to come" in transfer.error.cause
+    assert scene.present == 2 << 20
+    assert scene.run().error is None
+    assert scene.starts == [0, 2 << 20]

@@ -9,8 +9,10 @@ from collections import Counter
 import pytest
 
 from phaita_loader import ModelRequest, NotCached, NotFound, StorageError, fetch
+from phaita_loader.cli import main
 from tests.hub import Answer, Commit, Repo
 from tests.wires.support import (
+    MIB,
     NAME,
     QUICK,
     WEIGHTS,
@@ -149,3 +151,13 @@ def test_a_cache_that_can_not_be_written_is_a_storage_error(serve, client, cache
     with pytest.raises(StorageError) as caught:
         fetch(NAME, hub=client(serve(repo())), policy=QUICK)
     assert not caught.value.attempts
+
+
+def test_a_dry_run_says_what_would_come(serve, cache, capsys):
+    hub = serve(repo(MIB))
+    command = ["fetch", NAME, "--endpoint", hub.url, "--cache-dir", str(cache), "--dry-run"]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "to come" in told.splitlines()[0]
+    assert "1.0 of 1.0 MB are to come" in told
+    assert not cache.exists()

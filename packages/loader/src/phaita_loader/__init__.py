@@ -15,7 +15,7 @@ from phaita_loader.errors import (
     StorageError,
     Unreachable,
 )
-from phaita_loader.fetch import Snapshot, fetch
+from phaita_loader.fetch import Planned, Snapshot, fetch, plan
 from phaita_loader.hub import Hub
 from phaita_loader.load import Loaded, load
 from phaita_loader.policy import Backoff, Policy
@@ -36,6 +36,7 @@ __all__ = [
     "ModelRequest",
     "NotCached",
     "NotFound",
+    "Planned",
     "Policy",
     "RateLimited",
     "Snapshot",
@@ -46,6 +47,7 @@ __all__ = [
     "load",
     "load_model_and_tokenizer",
     "load_pretrained_model",
+    "plan",
     "robust_model_download",
     "verify",
 ]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from phaita_loader._pool import proxy_for
 from phaita_loader.errors import LoaderError
-from phaita_loader.fetch import fetch
+from phaita_loader.fetch import Planned, fetch, plan
 from phaita_loader.hub import Hub
 from phaita_loader.load import load
 from phaita_loader.policy import Deadline, Policy
@@ -44,7 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fetch(given: argparse.Namespace) -> Iterator[str]:
+    if given.dry_run:
+        yield from _planned(plan(_request(given), hub=_hub(given), policy=_policy(given), verify=given.verify))
+        return
     yield str(fetch(_request(given), hub=_hub(given), policy=_policy(given), verify=given.verify).path)
+
+
+def _planned(planned: Planned) -> Iterator[str]:
+    for file in planned.files:
+        yield f"{'cached' if file in planned.cached else 'to come':<8} {file.size / 1e6:12.3f} MB  {file.path}"
+    yield f"{planned.to_come / 1e6:.1f} of {planned.total / 1e6:.1f} MB are to come, commit {planned.commit}"
 
 
 def _load(given: argparse.Namespace) -> Iterator[str]:
@@ -110,7 +119,13 @@ def _hub(given: argparse.Namespace) -> Hub:
 
 
 def _policy(given: argparse.Namespace) -> Policy:
-    return Policy(attempts=given.attempts, timeout=given.timeout, stall=given.stall, deadline=given.deadline)
+    return Policy(
+        attempts=given.attempts,
+        timeout=given.timeout,
+        stall=given.stall,
+        deadline=given.deadline,
+        connections=given.connections,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_what(command, "openai-community/gpt2" if command is checking else None)
     for command in (fetching, loading):
         _add_patience(command)
+    fetching.add_argument("--dry-run", action="store_true", help="print what would come, and fetch nothing")
     loading.add_argument("--dtype", help="a torch dtype such as bfloat16, or auto")
     loading.add_argument("--device", help="cpu, cuda, cuda:1, ...")
     return parser
@@ -153,5 +169,7 @@ def _add_patience(command: argparse.ArgumentParser) -> None:
     command.add_argument("--timeout", type=float, default=default.timeout, help="seconds a try (default: %(default)g)")
     command.add_argument("--stall", type=float, default=default.stall, help="seconds of silence (default: %(default)g)")
     command.add_argument("--deadline", type=float, help="seconds for everything (default: none)")
+    few = default.connections
+    command.add_argument("--connections", type=int, default=few, help="for large files (default: %(default)s)")
     how = ("auto", "full", "size")
     command.add_argument("--verify", default="auto", choices=how, help="how far to trust the cache (default: auto)")

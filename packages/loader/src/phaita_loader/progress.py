@@ -51,10 +51,11 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing happens for that many seconds, and why."""
+    """Nothing happens for that many seconds, and why; `until` is that instant on the call's clock."""
 
     reason: str
     seconds: float
+    until: float
 
 
 @dataclass(frozen=True, slots=True)

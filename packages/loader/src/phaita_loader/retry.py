@@ -98,7 +98,7 @@ def persist(
             raise end.filled(attempts=tuple(failed)) from failure
         failed[-1] = replace(failed[-1], wait=wait)
         logger.warning("%s; next %s", told, f"in {wait:g} s" if wait else "at once")
-        listen(Wait(failure.cause, wait))
+        listen(Wait(failure.cause, wait, now + wait))
         clock.sleep(wait)
 
 

@@ -119,11 +119,12 @@ class BlobTransfer:
     def _take_lock(self) -> None:
         say_at = self._route.clock.now() + _SAY_EVERY
         while not self._is_lock_taken():
-            if self._route.clock.now() >= say_at:
-                say_at += _SAY_EVERY
+            now = self._route.clock.now()
+            if now >= say_at:
+                say_at = now + _SAY_EVERY
                 cause = f"another process is downloading {self.file.path}"
                 logger.warning("%s: %s; waiting for it", self._route.cache.repo_id, cause)
-                self._route.listen(Wait(cause, _SAY_EVERY))
+                self._route.listen(Wait(cause, _SAY_EVERY, say_at))
             self._stop.wait(_LOCK_POLL)
 
     def _is_lock_taken(self) -> bool:
