@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.faults import cached
-from tests.faults.control import Proxies
+from tests.faults.cases import Case
 from tests.faults.disk import look
+from tests.faults.lane import LANES, LiveHub, Road
 from tests.faults.outcome import LOADED, WRONG, Outcome
 from tests.faults.play import Play
 from tests.faults.process import Job, Process
@@ -27,28 +28,34 @@ _OWN = "/api/agent-harnesses"
 """What huggingface_hub asks for once a day, whatever it is used for: no request of the contender's."""
 
 
-def run(scenario: Scenario, contender: str, repo: Repo, server: Server, folder: Path) -> Outcome:
-    """Play the scenario against the contender; the harness looks at its cache before it believes a word."""
-    served = _served(scenario, repo)
-    with (
-        LocalHub(served, tokens={OPENS: {repo.repo_id}}) as hub,
-        Proxies(server, {"hub": hub.url, "cdn": hub.cdn_url}) as proxies,
-    ):
-        job = _job(scenario, contender, repo, proxies.urls["hub"], folder)
-        if scenario.cached:
-            _fill(replace(job, endpoint=hub.url), folder / "before")
-            cached.spoil(scenario.prepare, job.home)
-        hub.clear()
-        hub.public_cdn_url = proxies.urls["cdn"]
-        for answer in scenario.answers:
-            hub.answer(answer)
-        weather = Weather(scenario, proxies, server)
+def run(case: Case, repo: Repo, server: Server, folder: Path) -> Outcome:
+    """Play the case; the harness looks at the contender's cache before it believes a word."""
+    scenario = case.scenario
+    make = partial(LocalHub, _served(scenario, repo), tokens={OPENS: {repo.repo_id}})
+    with LANES[case.lane](make, server) as road:
+        job = _job(case, repo, road, folder)
+        _arrange(scenario, job, road, folder)
+        weather = Weather(scenario, road.proxies, server)
         weather.begin()
-        tick = _both(weather.tick, _Mover(scenario, hub, repo).tick)
-        play = Play(scenario, lambda number: Process(job, folder / f"process-{number}"), tick, lambda: _sent(hub))
-        result = play.run()
-        delivered, seen = proxies.settled(), _own(hub)
-    return _judged(scenario, contender, repo, job.home, result, delivered, seen)
+        ticks = [weather.tick]
+        if scenario.prepare == "moving" and isinstance(road.hub, LocalHub):
+            ticks.append(_Mover(road.hub, repo).tick)
+        start, sent = lambda number: Process(job, folder / f"process-{number}"), lambda: _sent(road.hub)
+        result = Play(scenario, start, ticks, sent).run()
+        delivered, seen = road.proxies.settled(), _own(road.hub)
+    return _judged(case, repo, job.home, result, delivered, seen)
+
+
+def _arrange(scenario: Scenario, job: Job, road: Road, folder: Path) -> None:
+    """Whatever comes before the call, the faults of the wires aside."""
+    if scenario.cached:
+        _fill(replace(job, endpoint=road.hub.url), folder / "before")
+        cached.spoil(scenario.prepare, job.home)
+    road.hub.clear()
+    road.hub.public_cdn_url = road.cdn_url
+    if isinstance(road.hub, LocalHub):
+        for answer in scenario.answers:
+            road.hub.answer(answer)
 
 
 def _served(scenario: Scenario, repo: Repo) -> list[Repo]:
@@ -58,11 +65,12 @@ def _served(scenario: Scenario, repo: Repo) -> list[Repo]:
     return [] if scenario.prepare == "missing" else [replace(repo, **states.get(scenario.prepare, {}))]
 
 
-def _job(scenario: Scenario, contender: str, repo: Repo, endpoint: str, folder: Path) -> Job:
+def _job(case: Case, repo: Repo, road: Road, folder: Path) -> Job:
+    scenario = case.scenario
     return Job(
-        contender,
+        case.contender,
         scenario.repo,
-        endpoint,
+        road.endpoint,
         folder / "hf_home",
         revision=repo.snapshot().sha if scenario.pinned else "main",
         files_only=scenario.files_only,
@@ -70,6 +78,7 @@ def _job(scenario: Scenario, contender: str, repo: Repo, endpoint: str, folder: 
         offline=scenario.offline,
         token=scenario.token,
         disk=scenario.disk,
+        environment=road.environment,
     )
 
 
@@ -77,7 +86,7 @@ def _fill(job: Job, folder: Path) -> None:
     """An earlier call of the same library in good weather; of transformers', by the library that it downloads with."""
     names = {"transformers": "huggingface_hub"}
     fair = replace(job, contender=names.get(job.contender, job.contender), files_only=True, offline=False, disk=None)
-    play = Play(Scenario("fair", "", Expect(LOADED)), lambda _: Process(fair, folder), lambda _: None, lambda: 0)
+    play = Play(Scenario("fair", "", Expect(LOADED)), lambda _: Process(fair, folder))
     result = play.run()
     if result["outcome"] != LOADED:
         raise AssertionError(f"the call in good weather failed: {result['outcome']}: {result['message']}")
@@ -86,52 +95,36 @@ def _fill(job: Job, folder: Path) -> None:
 class _Mover:
     """Moves the branch once the Hub has answered something about the repo."""
 
-    def __init__(self, scenario: Scenario, hub: LocalHub, repo: Repo) -> None:
-        self._due = scenario.prepare == "moving"
+    def __init__(self, hub: LocalHub, repo: Repo) -> None:
+        self._due = True
         self._hub = hub
         self._repo = repo
 
-    def tick(self, _elapsed: float) -> None:
+    def tick(self, elapsed: float) -> None:
         """Look whether it is time."""
         if self._due and any(seen.status for seen in _own(self._hub)):
             self._due = False
             self._hub.move(self._repo.repo_id, "main", self._repo.shas[-1])
 
 
-def _both(*ticks: Callable[[float], None]) -> Callable[[float], None]:
-    def tick(elapsed: float) -> None:
-        for one in ticks:
-            one(elapsed)
-
-    return tick
-
-
-def _own(hub: LocalHub) -> list[Seen]:
+def _own(hub: LocalHub | LiveHub) -> list[Seen]:
     return [seen for seen in hub.seen if seen.path != _OWN]
 
 
-def _sent(hub: LocalHub) -> int:
+def _sent(hub: LocalHub | LiveHub) -> int:
     return sum(seen.bytes_sent for seen in hub.seen if seen.origin == "cdn")
 
 
-def _judged(
-    scenario: Scenario,
-    contender: str,
-    repo: Repo,
-    home: Path,
-    result: dict[str, Any],
-    delivered: int,
-    seen: list[Seen],
-) -> Outcome:
+def _judged(case: Case, repo: Repo, home: Path, result: dict[str, Any], delivered: int, seen: list[Seen]) -> Outcome:
     loaded = result["outcome"] == LOADED
     cache = look(home, repo)
     # A damaged cache is no one's fault until a model is made of it.
-    wrong = [] if scenario.prepare in ("damaged", "truncated") and not loaded else [*cache.wrong]
-    wrong += [f"{path} is not in the cache" for path in cache.lacking(repo, NEEDS[contender])] if loaded else []
+    wrong = [] if case.scenario.prepare in ("damaged", "truncated") and not loaded else [*cache.wrong]
+    wrong += [f"{path} is not in the cache" for path in cache.lacking(repo, NEEDS[case.contender])] if loaded else []
     wrong += ["the token went to the CDN"] if any(one.authorised for one in seen if one.origin == "cdn") else []
     if wrong:
         result = {**result, "outcome": WRONG, "message": "; ".join(wrong)}
     needed = cache.size if loaded else repo.size()
     cached.writable(home)
     shutil.rmtree(home)
-    return Outcome(scenario.name, contender, delivered=delivered, needed=needed, requests=len(seen), **result)
+    return Outcome(case.scenario.name, case.contender, delivered=delivered, needed=needed, requests=len(seen), **result)

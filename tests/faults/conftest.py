@@ -9,17 +9,20 @@ import pytest
 
 from tests.faults import prepare
 from tests.faults.build import ROOT, ToxiproxyError, binary
+from tests.faults.cases import Case, planned
+from tests.faults.lane import LANES, LiveHubUnreachable
 from tests.faults.plugin import Matrix
-from tests.faults.scenario import read_all
 from tests.faults.server import Server
 from tests.faults.words import CONTENDERS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--contender NAME`, as often as there are contenders."""
+    """`--contender NAME`, as often as there are contenders; `--lane NAME` or `--live`: which way the traffic goes."""
     parser.addoption(
         "--contender", action="append", choices=CONTENDERS, help="run the fault matrix for this contender only"
     )
+    parser.addoption("--lane", choices=tuple(LANES), help="of the fault matrix (default: quick, and a few on proxy)")
+    parser.addoption("--live", dest="lane", action="store_const", const="live", help="the same as --lane live")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,10 +40,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     with capture.global_and_fixture_disabled() if capture else nullcontext():
         try:
             binary()
-        except ToxiproxyError as error:
+            if not config.getoption("keyword", default=""):
+                prepare.all_repos(planned(config.getoption("lane")))
+        except (ToxiproxyError, LiveHubUnreachable) as error:
             raise pytest.UsageError(str(error)) from error
-        if not config.getoption("keyword", default=""):
-            prepare.all_repos(read_all())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -54,7 +57,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _contender(item: pytest.Item) -> str | None:
     call = getattr(item, "callspec", None)
-    return None if call is None else call.params.get("contender")
+    played = None if call is None else call.params.get("played")
+    return played.contender if isinstance(played, Case) else None
 
 
 @pytest.fixture(scope="session")

@@ -21,19 +21,19 @@ class TooLateError(AssertionError):
 class Play:
     """Runs a scenario's processes, which `start(number)` makes.
 
-    tick: called every 20 ms with the seconds since the first call. sent: bytes of files that the Hub has sent.
+    ticks: called every 20 ms with the seconds since the first call. sent: bytes of files that the Hub has sent.
     """
 
     def __init__(
         self,
         scenario: Scenario,
         start: Callable[[int], Process],
-        tick: Callable[[float], None],
-        sent: Callable[[], int],
+        ticks: Sequence[Callable[[float], None]] = (),
+        sent: Callable[[], int] = lambda: 0,
     ) -> None:
         self._scenario = scenario
         self._start = start
-        self._tick = tick
+        self._ticks = ticks
         self._sent = sent
         self._begin = 0.0
 
@@ -82,7 +82,8 @@ class Play:
             elapsed = time.monotonic() - self._begin
             if elapsed > self._scenario.cap:
                 return True
-            self._tick(elapsed)
+            for tick in self._ticks:
+                tick(elapsed)
             time.sleep(_TICK_SECONDS)
         return False
 

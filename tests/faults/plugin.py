@@ -18,8 +18,8 @@ from rich.console import Console
 
 from tests.faults import page, report
 from tests.faults.build import MODULE
+from tests.faults.cases import planned
 from tests.faults.outcome import Outcome
-from tests.faults.scenario import read_all
 
 OUTCOME = "fault-outcome"
 MATRIX = "test_matrix.py::test_case["
@@ -83,17 +83,18 @@ class Matrix:
             terminal.write_line(line)
 
     def _report(self) -> report.Report:
-        scenarios = read_all()
+        cases = planned(self._config.getoption("lane"))
         run = report.Run(
             command=" ".join(["pytest", *self._config.invocation_params.args]),
             date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
             versions=_versions(),
-            planned=sum(len(scenario.contenders) for scenario in scenarios),
+            planned=len(cases),
             selected=len(self._ids),
             seconds=time.monotonic() - self._begin,
         )
-        order = {(one.name, contender): at for at, one in enumerate(scenarios) for contender in one.contenders}
+        scenarios = tuple({one.scenario.name: one.scenario for one in cases}.values())
+        order = {(one.scenario.name, one.contender): at for at, one in enumerate(cases)}
         return report.Report(run, scenarios, sorted(self._outcomes, key=lambda o: order[o.scenario, o.contender]))
 
 

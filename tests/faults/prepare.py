@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from filelock import FileLock
 
 from tests.faults.build import ROOT
-from tests.faults.scenario import Scenario
+from tests.faults.cases import Case
+from tests.faults.lane import published
 from tests.hub import Repo
 
 
-def repo(scenario: Scenario) -> Repo:
-    """The replica that a scenario fetches; building it the first time takes up to a minute."""
+def repo(case: Case) -> Repo:
+    """The replica that a case fetches, or what the live Hub has; building it the first time takes up to a minute."""
+    if case.lane == "live":
+        return cast("Repo", published())  # as far as the harness asks, it is one
     # Imported on demand: replicas need torch, and the tests of the harness do not.
     from tests.hub.replicas import replica
 
     cache = ROOT / ".cache"
     cache.mkdir(exist_ok=True)
     with FileLock(cache / "replicas.lock"):
-        return replica(scenario.repo, size=scenario.size)
+        return replica(case.scenario.repo, size=case.scenario.size)
 
 
-def all_repos(scenarios: Iterable[Scenario]) -> None:
-    """Build every replica that the scenarios fetch."""
-    for one in {(scenario.repo, scenario.size): scenario for scenario in scenarios}.values():
+def all_repos(cases: Iterable[Case]) -> None:
+    """Fetch or build whatever the cases need."""
+    for one in {(case.lane == "live", case.scenario.repo, case.scenario.size): case for case in cases}.values():
         repo(one)

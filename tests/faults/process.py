@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ class Job:
     offline: bool = False
     token: str | None = None
     disk: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """For the process."""
@@ -119,4 +121,5 @@ def environment(job: Job, user_cache: Path) -> dict[str, str]:
         "HF_HUB_ETAG_TIMEOUT": seconds,
         "OMP_NUM_THREADS": "1",
         "XDG_CACHE_HOME": str(user_cache),
+        **job.environment,
     }

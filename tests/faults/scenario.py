@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -75,10 +76,15 @@ def read(path: Path) -> Scenario:
 
 
 def read_all(folder: Path = FOLDER) -> tuple[Scenario, ...]:
-    """Every scenario of a folder, the one without a fault first, then by name: a class stands together."""
+    """Every scenario of a folder, in order."""
     scenarios = tuple(read(path) for path in folder.glob("*.toml"))
     if not scenarios:
         raise ScenarioError(f"no scenario (*.toml) in {folder.name}")
+    return in_order(scenarios)
+
+
+def in_order(scenarios: Iterable[Scenario]) -> tuple[Scenario, ...]:
+    """The one without a fault first, then by name: a class stands together."""
     return tuple(sorted(scenarios, key=lambda one: (one.name != "clean", one.family, one.name)))
 
 

@@ -8,30 +8,23 @@ from pathlib import Path
 import pytest
 
 from tests.faults import case, prepare
+from tests.faults.cases import Case, planned
 from tests.faults.plugin import OUTCOME
 from tests.faults.report import OURS
-from tests.faults.scenario import Scenario, read_all
 from tests.faults.server import Server
 
-CASES = [
-    pytest.param(scenario, contender, id=f"{scenario.name}-{contender}")
-    for scenario in read_all()
-    for contender in scenario.contenders
-]
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test for each case of the lanes that are asked for."""
+    cases = planned(metafunc.config.getoption("lane", default=None))
+    metafunc.parametrize("played", [pytest.param(one, id=one.name) for one in cases])
 
 
 @pytest.mark.faults
 @pytest.mark.torch
-@pytest.mark.parametrize(("scenario", "contender"), CASES)
-def test_case(
-    scenario: Scenario,
-    contender: str,
-    toxiproxy: Server,
-    tmp_path: Path,
-    record_property: Callable[[str, object], None],
-) -> None:
-    outcome = case.run(scenario, contender, prepare.repo(scenario), toxiproxy, tmp_path)
+def test_case(played: Case, toxiproxy: Server, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    outcome = case.run(played, prepare.repo(played), toxiproxy, tmp_path)
     record_property(OUTCOME, outcome.as_dict())
-    if contender == OURS:
-        unmet = outcome.unmet(scenario.expect)
+    if played.contender == OURS:
+        unmet = outcome.unmet(played.scenario.expect)
         assert not unmet, "; ".join(unmet)

@@ -49,7 +49,7 @@ NEVER = 1_000_000_000
 
 def play(team: list[Actor], sent: Callable[[], int] = lambda: 0, **words: Any) -> dict[str, Any]:
     scenario = Scenario("case", "t", Expect("loaded"), **words)
-    return Play(scenario, lambda number: team[number], lambda elapsed: None, sent).run()  # type: ignore[arg-type, return-value]
+    return Play(scenario, lambda number: team[number], (), sent).run()  # type: ignore[arg-type, return-value]
 
 
 def rising(*values: int) -> Callable[[], int]:

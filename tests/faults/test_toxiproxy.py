@@ -18,6 +18,7 @@ from toxiproxy.api import APIConsumer
 
 from tests.faults import case, control
 from tests.faults.build import ROOT, ToxiproxyError, binary
+from tests.faults.cases import Case
 from tests.faults.control import Proxies
 from tests.faults.scenario import Scenario
 from tests.faults.server import HOST, Server, ToxiproxyDied
@@ -111,7 +112,7 @@ def test_death_in_mid_run_is_an_error_and_no_hang(own_server: Server, tmp_path: 
     killer.start()
     begin = time.monotonic()
     with pytest.raises(ToxiproxyDied, match="Toxiproxy is gone"):
-        case.run(scenario, "huggingface_hub", REPO, own_server, tmp_path)
+        case.run(Case(scenario, "huggingface_hub", "quick"), REPO, own_server, tmp_path)
     assert time.monotonic() - begin < 30.0
     with pytest.raises(ToxiproxyDied, match="Toxiproxy is gone"):
         own_server.check()

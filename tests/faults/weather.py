@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.faults.control import Proxies
+from tests.faults.lane import Everything
 from tests.faults.scenario import Scenario
 from tests.faults.server import Server
 
@@ -10,7 +11,7 @@ from tests.faults.server import Server
 class Weather:
     """The fault between a contender and the Hub. `lift` takes the refusal away, else the toxics."""
 
-    def __init__(self, scenario: Scenario, proxies: Proxies, server: Server) -> None:
+    def __init__(self, scenario: Scenario, proxies: Proxies | Everything, server: Server) -> None:
         self._scenario = scenario
         self._proxies = proxies
         self._server = server
