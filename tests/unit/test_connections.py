@@ -12,6 +12,7 @@ from phaita_loader._cache import RepoCache
 from phaita_loader._crew import bring
 from phaita_loader._route import Route
 from phaita_loader.errors import AccessDenied
+from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.retry import Transient
 from phaita_loader.transfer import BlobTransfer
@@ -198,3 +199,37 @@ def test_a_connection_that_gets_no_answer_is_done_without(tmp_path: Path) -> Non
     hub.go_on.set()
     helpers[0].join(10)
     assert not helpers[0].is_alive()
+
+
+class LyingLocks(RepoCache):
+    """What a network file system without locks is like: everybody gets it."""
+
+    def lock(self, file: RemoteFile) -> Path:
+        return super().lock(file).with_suffix(f".{threading.get_ident()}")
+
+
+def test_two_writers_whose_locks_lie_end_with_the_right_blob(tmp_path: Path) -> None:
+    errors: list[BaseException] = []
+    together = threading.Barrier(2)
+
+    def write(chunk: int) -> None:
+        hub = FakeHub(tmp_path, chunk=chunk)
+        hub.repo[NAME] = DATA
+        hub.answers[NAME].extend(Gives(3 << 20, CUT) for _ in range(5))
+        cache = LyingLocks(hub.cache_dir, "org/name")
+        cache.prepare(COMMIT)
+        together.wait(10)
+        try:
+            bring([FILE], Route(hub, cache, COMMIT, Policy()), NEVER, NEVER)
+        except Exception as error:
+            errors.append(error)
+
+    writers = [threading.Thread(target=write, args=(chunk,)) for chunk in (1 << 16, 1 << 17)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert errors == []
+    cache = RepoCache(tmp_path, "org/name")
+    assert cache.blob(FILE).read_bytes() == DATA
+    assert not list(cache.ours.glob("*/data"))

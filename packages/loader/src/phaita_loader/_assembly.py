@@ -24,14 +24,14 @@ class Assembly:
     `location`: the signed URL that serves at the moment, for all connections; `endpoint`: whose it is.
     """
 
-    def __init__(self, folder: Path, file: RemoteFile, connections: int) -> None:
+    def __init__(self, folder: Path, file: RemoteFile, connections: int, *, alone: bool = False) -> None:
         self.file = file
         self.received = 0
         self.location: str | None = None
         self.endpoint: str | None = None
         self._mutex = threading.Lock()
         self._closed = False
-        self._partial = Partial(folder, file, in_memory=file.size <= SMALL)
+        self._partial = Partial(folder, file, in_memory=file.size <= SMALL, alone=alone)
         self._pieces = Pieces(file.size, connections)
         self._digest = RunningDigest(self._partial.path, file.algorithm, file.size)
         self._recorder = Recorder(self._partial, self._mutex) if file.size > FLUSH else None

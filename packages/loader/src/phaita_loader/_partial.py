@@ -54,15 +54,16 @@ class Partial:
     """The claimed partial of one file. Not thread-safe: its owner holds a lock around each call.
 
     `in_memory`: of a file that nothing was left of, the bytes get to the disk only when it is whole or given up.
+    `alone`: what others left is not taken over.
     """
 
-    def __init__(self, folder: Path, file: RemoteFile, *, in_memory: bool = False) -> None:
+    def __init__(self, folder: Path, file: RemoteFile, *, in_memory: bool = False, alone: bool = False) -> None:
         self.file = file
         self.spans: tuple[Span, ...] = ()
         self.unrecorded = 0
         self._folder = folder
         self._claimed = folder / f"{file.digest}.{os.getpid()}-{secrets.token_hex(4)}"
-        left = _all(folder, file)
+        left = [] if alone else _all(folder, file)
         self._memory = BytesIO() if in_memory and not left else None
         self._data: FileIO | BytesIO = self._memory or self._opened(left)
 

@@ -106,11 +106,12 @@ class BlobTransfer:
 
     def _work(self) -> None:
         self._take_lock()
-        for _ in range(_RESTARTS):
+        for restarts in range(_RESTARTS):
             if self._route.cache.holds(self.file, self._route.verify):
                 return None  # another process brought it
             try:
-                return self._bring()
+                # Who took it away may be a writer whose lock lies: taking it back would go on for ever.
+                return self._bring(alone=restarts > 0)
             except FileNotFoundError:
                 self._forget()  # another tool deleted what was there: once more from the first byte
                 self._route.cache.prepare(self._route.commit)
@@ -138,10 +139,11 @@ class BlobTransfer:
             self._waits = False
             return True
 
-    def _bring(self) -> None:
+    def _bring(self, *, alone: bool) -> None:
         with self._mutex:
             self._refuse_if_stopped()
-            assembly = self._assembly = Assembly(self._route.cache.ours, self.file, self._route.policy.connections)
+            connections = self._route.policy.connections
+            assembly = self._assembly = Assembly(self._route.cache.ours, self.file, connections, alone=alone)
             first = self._first = Connection(assembly, self._route, self._on_change)
         if assembly.resumed:
             self._route.listen(Resumed(self.file.path, assembly.resumed))
