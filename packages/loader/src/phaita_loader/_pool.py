@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,7 +22,7 @@ from phaita_loader._url import Place, bare, basic_auth, place
 from phaita_loader._wire import Answer, Limits
 from phaita_loader.errors import Unreachable
 
-__all__ = ["GivenPool", "Pool", "proxy_for", "ssl_context"]
+__all__ = ["GivenPool", "Pool", "proxy_for"]
 
 _PROXY = "set HTTPS_PROXY to an http:// or socks5h:// proxy"
 _PYSOCKS = "pip install PySocks\nor set HTTPS_PROXY to an http:// proxy"
@@ -35,6 +36,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._managers: dict[str | None, _Kept] = {}
+        self._trusted = cache(_trusting)  # a trust store is slow to read, and managers come and go with the network
         self._mutex = threading.Lock()
         self._process = os.getpid()
 
@@ -65,9 +67,10 @@ class Pool:
         if self._process != os.getpid():
             # A socket shared with the parent would mix two answers, and a lock that another thread held stays locked.
             self._managers, self._mutex, self._process = {}, threading.Lock(), os.getpid()
-        with self._mutex:  # a trust store is slow to read: once will do for all threads
+        with self._mutex:
             if proxy not in self._managers:
-                self._managers[proxy] = _Kept(_made(proxy))
+                trusted = self._trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+                self._managers[proxy] = _Kept(_made(proxy, trusted))
             return self._managers[proxy]
 
     def _forget(self, proxy: str | None, kept: _Kept) -> None:
@@ -133,8 +136,7 @@ def proxy_for(url: str) -> str | None:
     return proxy
 
 
-def _made(proxy: str | None) -> urllib3.PoolManager:
-    context = ssl_context()
+def _made(proxy: str | None, context: ssl.SSLContext) -> urllib3.PoolManager:
     if proxy is None:
         return urllib3.PoolManager(maxsize=16, ssl_context=context)
     if not proxy.lower().startswith("http"):
@@ -154,9 +156,8 @@ def _through_socks(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
     return SOCKSProxyManager(bare(url), name, password, maxsize=16, ssl_context=context)
 
 
-def ssl_context() -> ssl.SSLContext:
+def _trusting(cafile: str | None, capath: str | None) -> ssl.SSLContext:
     """TLS as huggingface_hub's client does it: SSL_CERT_FILE, SSL_CERT_DIR, else the system's trust store."""
-    cafile, capath = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if cafile or capath:
         return ssl.create_default_context(cafile=cafile or None, capath=capath or None)
     context = ssl.create_default_context()
