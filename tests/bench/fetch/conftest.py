@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import random
+import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -82,11 +84,9 @@ def _about(config: pytest.Config) -> dict[str, str]:
 
 
 def _version(command: str) -> str:
-    """What a command calls itself."""
-    try:
-        said = subprocess.run(
-            [command, "version" if command == "openssl" else "--version"], capture_output=True, text=True
-        )
-    except FileNotFoundError:
+    """A command and its version."""
+    if shutil.which(command) is None:
         return f"no {command}"
-    return " ".join(said.stdout.split()[:2])
+    asked = [command, "version" if command == "openssl" else "--version"]
+    found = re.search(r"\d+\.\S+", subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+    return f"{command} {found[0] if found else '?'}"

@@ -70,7 +70,7 @@ def test_throttled(origin: Origin, made: MADE, table: Table) -> None:
 
 
 def test_drops(origin: Origin, made: MADE, table: Table) -> None:
-    """Every connection is cut, so that the file takes 32 of them more."""
+    """Every connection is cut, 32 times at least: more often where pieces end sooner."""
     cut = f"/cut={MODEL // 33 + 1}"
     races: dict[str, list[Run]] = {"clean": [], "cut": []}
     with course(origin, {FILE: made(MODEL)}) as whole, course(origin, {FILE: made(MODEL)}, options=cut) as broken:
