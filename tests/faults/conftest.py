@@ -62,7 +62,7 @@ def _contender(item: pytest.Item) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def toxiproxy() -> Iterator[Server]:
+def running() -> Iterator[Server]:
     """The one Toxiproxy server of this process."""
     with pytest.MonkeyPatch.context() as patch:
         # The control calls go to this machine, whatever proxy the user's environment names.
@@ -70,3 +70,10 @@ def toxiproxy() -> Iterator[Server]:
         patch.setenv("no_proxy", "127.0.0.1,localhost")
         with Server() as server:
             yield server
+
+
+@pytest.fixture
+def toxiproxy(running: Server) -> Server:
+    """The same, alive."""
+    running.revive()
+    return running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 import uuid
@@ -37,6 +38,7 @@ class Proxies:
         self._case = uuid.uuid4().hex
         self._origins = origins
         self._proxies: dict[str, Proxy] = {}
+        self._held: dict[str, socket.socket] = {}
         self.urls: dict[str, str] = {}
 
     def __enter__(self) -> Proxies:
@@ -50,6 +52,8 @@ class Proxies:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        for sock in self._held.values():
+            sock.close()
         # After the server's death there is nothing to take down, and the first error says more.
         with suppress_if(error is not None, ToxiproxyError):
             for proxy in self._proxies.values():
@@ -84,10 +88,12 @@ class Proxies:
             with self._call("take a proxy down"):
                 proxy.disable()
             self._confirm(proxy, enabled=False)
+            self._held[proxy.name] = _hold(int(proxy.listen.rpartition(":")[2]))
 
     def accept(self, origins: Sequence[str]) -> None:
         """Let the proxies of these origins accept connections again."""
         for proxy in self._of(origins):
+            self._held.pop(proxy.name).close()
             with self._call("put a proxy up"):
                 proxy.enable()
             self._confirm(proxy, enabled=True)
@@ -135,6 +141,8 @@ class Proxies:
     def _call(self, what: str) -> Iterator[None]:
         """A control call: typed errors, and an end even where the client knows no timeout."""
         self._server.check()
+        # The client has one address per process, and this process may have had another server since.
+        APIConsumer.host, APIConsumer.port = HOST, self._server.port
         watch = threading.Timer(_CALL_SECONDS, self._server.kill, [f"no answer within {_CALL_SECONDS:g} s to: {what}"])
         watch.daemon = True
         watch.start()
@@ -148,6 +156,14 @@ class Proxies:
             raise ToxiproxyError(f"Toxiproxy answered nonsense to: {what}: {error}") from error
         finally:
             watch.cancel()
+
+
+def _hold(port: int) -> socket.socket:
+    """Keep a port that nobody listens on: else the system may give it away as the near end of some connection."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((HOST, port))
+    return sock
 
 
 @contextmanager

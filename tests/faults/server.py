@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any
 
 import requests
-from toxiproxy.server import Toxiproxy
 
 from tests.faults.build import ToxiproxyError, binary
 
@@ -33,7 +32,7 @@ class ToxiproxyDied(ToxiproxyError):
 
 
 class Server:
-    """`with Server() as server:` is a running Toxiproxy. Its client has one address per process, so have one of these.
+    """`with Server() as server:` is a running Toxiproxy.
 
     Raises ToxiproxyMissing where no server can be had, ToxiproxyDied when it does not start.
     """
@@ -53,6 +52,7 @@ class Server:
 
     def __enter__(self) -> Server:
         path = self.path or binary()
+        self._cause = ""
         self._folder = Path(tempfile.mkdtemp(prefix="toxiproxy-"))
         try:
             if not any(self._started(path, self._pick_port()) for _ in range(_PORTS_TRIED)):
@@ -60,13 +60,18 @@ class Server:
         except BaseException:
             self._stop()
             raise
-        Toxiproxy().update_api_consumer(HOST, self.port)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._stop()
+
+    def revive(self) -> None:
+        """Start again where it is gone: one death is one failed test, not all that follow."""
+        if self._process is not None and self._process.poll() is not None:
+            self._stop()
+            self.__enter__()
 
     def kill(self, cause: str) -> None:
         """End the server now, because of `cause`: whoever waits for its answer gets an error instead."""

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import requests
-from toxiproxy.api import APIConsumer
 
 from tests.faults import case, control
 from tests.faults.build import ROOT, ToxiproxyError, binary
@@ -33,14 +32,13 @@ REPO = Repo("org/name", [Commit({"config.json": b"{}", "model.safetensors": BODY
 
 
 @pytest.fixture
-def own_server(toxiproxy: Server, tmp_path: Path) -> Iterator[Server]:
-    """A server that a test may kill; afterwards the client talks to the common one again."""
+def own_server(running: Server, tmp_path: Path) -> Iterator[Server]:
+    """A server that a test may kill."""
     path = tmp_path / "toxiproxy-server"
     path.write_text(f'#!/bin/sh\necho $$ > "$0.pid"\nexec "{binary()}" "$@"\n', encoding="utf-8")
     path.chmod(0o755)
     with Server(path) as server:
         yield server
-    APIConsumer.port = toxiproxy.port
 
 
 def server_pid(server: Server) -> int:
@@ -118,11 +116,35 @@ def test_death_in_mid_run_is_an_error_and_no_hang(own_server: Server, tmp_path: 
         own_server.check()
 
 
+def test_a_server_that_died_is_started_again(own_server: Server) -> None:
+    own_server.kill("a test")
+    own_server.revive()
+    own_server.check()
+    with LocalHub([REPO]) as hub, Proxies(own_server, {"hub": hub.url, "cdn": hub.cdn_url}) as proxies:
+        hub.public_cdn_url = proxies.urls["cdn"]
+        assert get(proxies.urls["hub"]) == BODY
+
+
+def test_the_port_of_a_proxy_that_refuses_stays_its_own(toxiproxy: Server) -> None:
+    with LocalHub([REPO]) as hub, Proxies(toxiproxy, {"hub": hub.url}) as proxies:
+        proxies.refuse(("hub",))
+        port = int(proxies.urls["hub"].rpartition(":")[2])
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((HOST, port))
+        proxies.accept(("hub",))
+
+
+def create_often(server: Server) -> None:
+    """More often than once: a signal takes a moment to reach every thread."""
+    for _ in range(1000):
+        Proxies(server, {"hub": "http://127.0.0.1:9"}).__enter__()
+
+
 def test_a_control_call_without_an_answer_ends(own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "_CALL_SECONDS", 0.5)
     os.kill(server_pid(own_server), signal.SIGSTOP)
     with pytest.raises(ToxiproxyDied, match=r"no answer within 0\.5 s to: create a proxy for hub"):
-        Proxies(own_server, {"hub": "http://127.0.0.1:9"}).__enter__()
+        create_often(own_server)
 
 
 def test_a_parent_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
