@@ -118,8 +118,6 @@ def _scenario(name: str, table: Table) -> Scenario:
 
 def _sensible(scenario: Scenario, table: Table) -> Scenario:
     """The scenario, if its words go together."""
-    if scenario.lift and scenario.lift.after_drops is not None and not scenario.drop_bytes:
-        raise table.wrong("lift.after_drops", "counts what limit_data ends, and there is no limit_data")
     if scenario.kill_at == 0:
         raise table.wrong("kill_at", "is some bytes: at 0 there is nothing to kill")
     return scenario
@@ -151,12 +149,12 @@ def _toxic(table: Table) -> Toxic:
 
 
 def _lift(table: Table) -> Lift | None:
-    lift = Lift(table.number("after_seconds", None), table.whole("after_drops"), table.number("for_seconds", None))
-    if table.given and (lift.after_seconds is None) == (lift.after_drops is None):
-        raise table.wrong("", "needs after_seconds or after_drops, one of them")
-    if lift.for_seconds is not None and lift.after_seconds is None:
-        raise table.wrong("for_seconds", "goes with after_seconds only")
-    return table.done(lift) if table.given else None
+    if not table.given:
+        return None
+    after = table.number("after_seconds", None)
+    if after is None:
+        raise table.wrong("after_seconds", "is missing")
+    return table.done(Lift(after, table.number("for_seconds", None)))
 
 
 def _answer(table: Table) -> Answer:

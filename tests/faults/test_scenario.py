@@ -71,7 +71,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     token = "hf_x"
     toxics = [{ type = "limit_data", stream = "upstream", toxicity = 0.0, attributes = { bytes = 5 } }]
     down = true
-    lift = { after_drops = 2 }
+    lift = { after_seconds = 2, for_seconds = 1.5 }
     answers = [{ status = 503, times = 2 }, { status = 503, times = "always" }]
     policy = { attempts = 7, deadline = 3, backoff = { first = 0.1, cap = 2.0 } }
     cap = 9
@@ -91,7 +91,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert (scenario.processes, scenario.kill_at, scenario.disk) == (8, 30_000_000, 20_000_000)
     assert scenario.contenders == ("phaita_loader", "huggingface_hub")
     assert scenario.toxics == (Toxic("limit_data", "upstream", 0.0, {"bytes": 5}),)
-    assert scenario.lift == Lift(after_drops=2)
+    assert scenario.lift == Lift(2.0, 1.5)
     assert scenario.answers == (Answer(status=503, times=2), Answer(status=503, times=None))
     assert (scenario.policy.attempts, scenario.policy.deadline, scenario.policy.stall) == (7, 3.0, 3.0)
     assert scenario.policy.backoff == {"first": 0.1, "cap": 2.0}
@@ -109,15 +109,10 @@ def test_what_is_not_said_is_plain(tmp_path: Path) -> None:
     [
         (Lift(after_seconds=1.0), [False, False, True, True, True, True]),
         (Lift(after_seconds=1.0, for_seconds=1.0), [False, False, True, True, False, True]),
-        (Lift(after_drops=2), [False] * 6),
     ],
 )
 def test_when_a_fault_is_away(lift: Lift, gone: list[bool]) -> None:
-    assert [lift.gone(elapsed, drops=1) for elapsed in (0.0, 0.9, 1.0, 1.9, 2.0, 3.5)] == gone
-
-
-def test_a_fault_that_counts_drops_goes_with_the_last() -> None:
-    assert [Lift(after_drops=2).gone(0.0, drops) for drops in (0, 1, 2, 3)] == [False, False, True, True]
+    assert [lift.gone(elapsed) for elapsed in (0.0, 0.9, 1.0, 1.9, 2.0, 3.5)] == gone
 
 
 @pytest.mark.parametrize(
@@ -138,9 +133,7 @@ def test_a_fault_that_counts_drops_goes_with_the_last() -> None:
         (PLAIN + "down = 1", "case.toml: down has the wrong type: 1"),
         (PLAIN + "answers = [{ status = 42 }]", "case.toml: answers[0] is no answer of the local Hub"),
         (PLAIN + "answers = [{ colour = 1 }]", "case.toml: answers[0] is no answer of the local Hub"),
-        (PLAIN + "lift = { after_drops = 1, after_seconds = 1 }", "case.toml: lift needs after_seconds or after_drops"),
-        (PLAIN + "lift = { after_drops = 1 }", "case.toml: lift.after_drops counts what limit_data ends"),
-        (PLAIN + "lift = { for_seconds = 1 }", "case.toml: lift needs after_seconds or after_drops"),
+        (PLAIN + "lift = { for_seconds = 1 }", "case.toml: lift.after_seconds is missing"),
         (PLAIN + 'prepare = "sleepy"', "case.toml: prepare is one of missing, gated, private"),
         (PLAIN + 'contenders = ["curl"]', "case.toml: contenders is a list of phaita_loader, huggingface_hub"),
         (PLAIN + "contenders = []", "case.toml: contenders is a list of"),

@@ -18,7 +18,6 @@ class Wires:
 
     def __init__(self) -> None:
         self.story: list[str] = []
-        self.bytes = 0
 
     def __getattr__(self, name: str) -> Any:
         return lambda origins, *_: self.story.append(f"{name} {'+'.join(origins)}")
@@ -26,16 +25,12 @@ class Wires:
     def check(self) -> None:
         """Alive."""
 
-    def delivered(self) -> int:
-        return self.bytes
-
 
 def story(scenario: Scenario, *seconds: float) -> list[str]:
     wires = Wires()
     weather = Weather(scenario, wires, wires)  # type: ignore[arg-type]
     weather.begin()
     for elapsed in seconds:
-        wires.bytes += 60
         weather.tick(elapsed)
     return wires.story
 
@@ -45,7 +40,6 @@ def story(scenario: Scenario, *seconds: float) -> list[str]:
     [
         ({"toxics": (CUT,)}, ["disturb hub+cdn"]),
         ({"toxics": (CUT,), "lift": Lift(after_seconds=1.0)}, ["disturb hub+cdn", "clear hub+cdn"]),
-        ({"toxics": (CUT,), "lift": Lift(after_drops=2)}, ["disturb hub+cdn", "clear hub+cdn"]),
         ({"down": True, "on": "hub", "lift": Lift(after_seconds=1.0)}, ["disturb hub", "refuse hub", "accept hub"]),
         (
             {"down": True, "on": "cdn", "toxics": (CUT,), "lift": Lift(after_seconds=1.0, for_seconds=1.0)},

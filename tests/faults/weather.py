@@ -29,7 +29,7 @@ class Weather:
         lift = self._scenario.lift
         if lift is None or (self._gone and lift.for_seconds is None):
             return
-        gone = lift.gone(elapsed, self._drops() if lift.after_drops is not None else 0)
+        gone = lift.gone(elapsed)
         if gone != self._gone:
             self._gone = gone
             self._change(gone)
@@ -42,7 +42,3 @@ class Weather:
             proxies.clear(origins)
         else:
             proxies.disturb(origins, self._scenario.toxics)
-
-    def _drops(self) -> int:
-        # Connections of other files are far smaller than the limit, so whole limits are drops.
-        return self._proxies.delivered() // self._scenario.drop_bytes

@@ -30,19 +30,13 @@ class Toxic:
 
 @dataclass(frozen=True)
 class Lift:
-    """When the fault goes away: seconds after the contender's call, or connections that `limit_data` has ended.
+    """When the fault goes away, in seconds after the contender's call; after `for_seconds` it is back, and so forth."""
 
-    With `for_seconds` it comes back after so long, and so forth.
-    """
-
-    after_seconds: float | None = None
-    after_drops: int | None = None
+    after_seconds: float
     for_seconds: float | None = None
 
-    def gone(self, elapsed: float, drops: int) -> bool:
+    def gone(self, elapsed: float) -> bool:
         """Is the fault away now?"""
-        if self.after_seconds is None:
-            return drops >= (self.after_drops or 0)
         if self.for_seconds is not None:
             elapsed %= self.after_seconds + self.for_seconds
         return elapsed >= self.after_seconds
