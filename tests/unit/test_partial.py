@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaita_loader._partial import FORMAT, Partial, clean, present
+from phaita_loader._partial import FORMAT, RECORD, Partial, clean, present
 from phaita_loader._pieces import spans_with
 from tests.unit.fakes import listed, noise
 
@@ -179,19 +179,19 @@ def test_a_release_into_a_name_that_is_taken_is_found_all_the_same(folder: Path)
 
 def altered(**fields: Any) -> Callable[[Path], None]:
     def alter(home: Path) -> None:
-        record = home / "record.json"
-        record.write_text(json.dumps(json.loads(record.read_text()) | fields))
+        record = home / RECORD
+        record.write_text(json.dumps(json.loads(record.read_text()) | fields) + "\n")
 
     return alter
 
 
 DAMAGES: dict[str, Callable[[Path], Any]] = {
-    "no record": lambda home: (home / "record.json").unlink(),
+    "no record": lambda home: (home / RECORD).unlink(),
     "no data": lambda home: (home / "data").unlink(),
-    "half a record": lambda home: os.truncate(home / "record.json", 20),
-    "empty record": lambda home: os.truncate(home / "record.json", 0),
-    "binary record": lambda home: (home / "record.json").write_bytes(b"\xff\xfe"),
-    "a record of another kind": lambda home: (home / "record.json").write_text("[1]"),
+    "half a record": lambda home: os.truncate(home / RECORD, 20),
+    "empty record": lambda home: os.truncate(home / RECORD, 0),
+    "binary record": lambda home: (home / RECORD).write_bytes(b"\xff\xfe"),
+    "a record of another kind": lambda home: (home / RECORD).write_text("[1]"),
     "another format": altered(format=FORMAT + 1),
     "another size": altered(size=999),
     "another file": altered(digest="f" * 64),
@@ -272,3 +272,15 @@ def test_in_memory_nothing_comes_to_nothing(folder: Path) -> None:
     partial.release()
     Partial(folder, FILE, in_memory=True).release()
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("torn", [b'{"format": 2, "size"', b"\0" * 100, b"\xff\xfe\n", b"[1]\n", b"\n\n"])
+def test_a_torn_line_costs_that_line(folder: Path, torn: bytes) -> None:
+    home = left_behind(folder)
+    with (home / RECORD).open("ab") as record:
+        record.write(torn)
+    assert present(folder, [FILE]) == 400
+    partial = Partial(folder, FILE)
+    partial.write(400, DATA[400:500])
+    partial.release()
+    assert present(folder, [FILE]) == 500

@@ -2,7 +2,7 @@
 
 A partial is a folder named by the digest. It is renamed to a process-unique name before it is written, so that two
 writers whose locks lie do not share one, and renamed back when its owner stops. What a killed owner left is found by
-its prefix. The record is written after the data reached the disk, never before.
+its prefix. The record is written after the data reached the disk, never before; its last whole line counts.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from typing import Any
 from phaita_loader._pieces import Span, gaps, spans_with
 from phaita_loader.listing import RemoteFile
 
-__all__ = ["FORMAT", "Partial", "clean", "present", "sync"]
+__all__ = ["FORMAT", "RECORD", "Partial", "clean", "present", "sync"]
 
-FORMAT = 1
+FORMAT = 2
+RECORD = "record.jsonl"
 _SCRAP = re.compile(r"(?P<digest>[0-9a-f]{40}([0-9a-f]{24})?)(\..+)?|(new|link)-\d+-[0-9a-f]+")
 _ORPHAN = 14 * 24 * 3600  # seconds after which a partial that nobody asked for again is given up
 
@@ -110,11 +111,10 @@ class Partial:
         self.unrecorded = 0
 
     def note(self, spans: tuple[Span, ...]) -> None:
-        """Record these ranges, which the disk must have already."""
-        text = json.dumps({"format": FORMAT, "size": self.file.size, "digest": self.file.digest, "spans": spans})
-        fresh = self._claimed / "record.new"
-        fresh.write_text(text, encoding="ascii")
-        fresh.replace(self._claimed / "record.json")
+        """Record these ranges, which the disk must have already: one more line, since a renamed file waits for it."""
+        record = {"format": FORMAT, "size": self.file.size, "digest": self.file.digest, "spans": spans}
+        with FileIO(self._claimed / RECORD, "a") as lines:
+            lines.write(b"\n%b\n" % json.dumps(record).encode("ascii"))  # the line before may be torn
 
     def duplicate(self) -> int:
         """The data file once more, as a descriptor that outlives this object; to be closed by the caller."""
@@ -224,13 +224,17 @@ def _size(spans: tuple[Span, ...]) -> int:
 
 
 def _read_record(found: Path, file: RemoteFile) -> tuple[Span, ...]:
-    """The ranges that a record claims; none where it is missing, damaged, foreign, or claims more than there is."""
+    """The ranges that the last whole line claims; none where it is foreign or claims more than there is."""
     try:
-        record = json.loads((found / "record.json").read_text(encoding="ascii"))
         length = (found / "data").stat().st_size
-        return _checked(record, file, length)
-    except (OSError, ValueError, TypeError, KeyError):
+        lines = (found / RECORD).read_bytes().splitlines(keepends=True)
+    except OSError:
         return ()
+    for line in reversed(lines):
+        with suppress(ValueError, TypeError, KeyError):  # torn by a power cut, or not ours
+            if line.endswith(b"\n"):
+                return _checked(json.loads(line), file, length)
+    return ()
 
 
 def _checked(record: Any, file: RemoteFile, length: int) -> tuple[Span, ...]:
