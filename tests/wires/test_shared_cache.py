@@ -39,6 +39,23 @@ def test_huggingface_hub_takes_the_cache_for_its_own(serve, client, cache):
     assert Path(hf_hub_download(NAME, WEIGHTS, cache_dir=cache, local_files_only=True)).is_file()
 
 
+@pytest.mark.parametrize("request_", [EVERYTHING, ModelRequest(NAME)], ids=["all files", "what a model needs"])
+def test_hf_cache_verify_accepts_it_and_finds_what_rots(serve, client, cache, request_):
+    served = repo(20 * MIB)
+    hub = serve(served)
+    fetch(request_, hub=client(hub), policy=QUICK)
+
+    def verified() -> int:
+        command = [sys.executable, "-m", "huggingface_hub.cli.hf", "cache", "verify", NAME, "--cache-dir", str(cache)]
+        environ = {**os.environ, "HF_ENDPOINT": hub.url}
+        return subprocess.run(command, env=environ, capture_output=True, check=False, timeout=60).returncode
+
+    assert verified() == 0
+    blob = cache / "models--org--name" / "blobs" / served.files()[WEIGHTS].digest
+    blob.write_bytes(b"?" + blob.read_bytes()[1:])
+    assert verified() != 0
+
+
 def test_modes_are_those_that_the_umask_asks_for(serve, client, cache):
     fetch(NAME, hub=client(serve(repo(MIB))), policy=QUICK)
     umask = os.umask(0)

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import errno
-import logging
 import threading
 from collections.abc import Callable
-
-from filelock import FileLock, Timeout
 
 from phaita_loader._assembly import Assembly
 from phaita_loader._classify import storage_failure
 from phaita_loader._connection import Connection
 from phaita_loader._digest import stamp
+from phaita_loader._lock import BlobLock
 from phaita_loader._route import Route
 from phaita_loader.errors import Corrupt, StorageError
 from phaita_loader.listing import SMALL, RemoteFile
-from phaita_loader.progress import Received, Resumed, Verified, Wait
+from phaita_loader.progress import Received, Resumed, Verified
 from phaita_loader.retry import Transient
 
 __all__ = ["BlobTransfer"]
 
-logger = logging.getLogger("phaita_loader")
-
-_LOCK_POLL = 0.1
-_SAY_EVERY = 15.0  # seconds between two lines about a lock that another process has
 _RESTARTS = 5  # times that another tool may delete what is being written
 
 
@@ -43,13 +37,12 @@ class BlobTransfer:
         self._on_change = on_change
         self._mutex = threading.Lock()
         self._stop = threading.Event()
-        self._lock = FileLock(route.cache.lock(file), thread_local=False, mode=0o664)
+        self._lock = BlobLock(file, route)
         self._assembly: Assembly | None = None
         self._first: Connection | None = None
         self._helpers: list[Connection] = []
         self._helper_left = threading.Event()
         self._crowded = False
-        self._waits = False
 
     @property
     def received(self) -> int:
@@ -69,7 +62,7 @@ class BlobTransfer:
     @property
     def locked_out(self) -> bool:
         """Whether it still waits for another process to let go of the blob."""
-        return self._waits and not self.ended
+        return self._lock.waiting and not self.ended
 
     def run(self) -> None:
         """Bring the blob; never raises, see `error`."""
@@ -105,7 +98,8 @@ class BlobTransfer:
             self.abandon(f"no answer for {self.file.path} within {limit:g} s")
 
     def _work(self) -> None:
-        self._take_lock()
+        if not self._lock.take():
+            raise self._given_up()
         for restarts in range(_RESTARTS):
             if self._route.cache.holds(self.file, self._route.verify):
                 return None  # another process brought it
@@ -117,34 +111,18 @@ class BlobTransfer:
                 self._route.cache.prepare(self._route.commit)
         raise Transient(f"the partial file of {self.file.path} was deleted again and again", final=StorageError)
 
-    def _take_lock(self) -> None:
-        say_at = self._route.clock.now() + _SAY_EVERY
-        while not self._is_lock_taken():
-            now = self._route.clock.now()
-            if now >= say_at:
-                say_at = now + _SAY_EVERY
-                cause = f"another process is downloading {self.file.path}"
-                logger.warning("%s: %s; waiting for it", self._route.cache.repo_id, cause)
-                self._route.listen(Wait(cause, _SAY_EVERY, say_at))
-            self._stop.wait(_LOCK_POLL)
-
-    def _is_lock_taken(self) -> bool:
+    def _begin(self, *, alone: bool) -> tuple[Assembly, Connection]:
+        route = self._route
+        assembly = Assembly(route.cache.ours, self.file, route.policy.connections, alone=alone)
         with self._mutex:
-            self._refuse_if_stopped()
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                self._waits = True
-                return False
-            self._waits = False
-            return True
+            if not self._stop.is_set():
+                self._assembly, self._first = assembly, Connection(assembly, route, self._on_change)
+                return assembly, self._first
+        assembly.close()
+        raise self._given_up()
 
     def _bring(self, *, alone: bool) -> None:
-        with self._mutex:
-            self._refuse_if_stopped()
-            connections = self._route.policy.connections
-            assembly = self._assembly = Assembly(self._route.cache.ours, self.file, connections, alone=alone)
-            first = self._first = Connection(assembly, self._route, self._on_change)
+        assembly, first = self._begin(alone=alone)
         if assembly.resumed:
             self._route.listen(Resumed(self.file.path, assembly.resumed))
         while not assembly.complete:
@@ -226,7 +204,10 @@ class BlobTransfer:
 
     def _refuse_if_stopped(self) -> None:
         if self._stop.is_set():
-            raise Transient(f"{self.file.path} was given up")
+            raise self._given_up()
+
+    def _given_up(self) -> Transient:
+        return Transient(f"{self.file.path} was given up")
 
     def _end(self, error: Exception | None) -> None:
         """Once, by whoever comes first: the error is the cause, and not what its consequences look like from inside."""
@@ -244,7 +225,7 @@ class BlobTransfer:
                 self._assembly.close()
         except OSError as failed:
             self.error = error or self._storage_failure(failed)
-        self._lock.release()
+        self._lock.give_back()
         self.ended = True
         self._on_change()
 
