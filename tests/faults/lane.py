@@ -22,7 +22,7 @@ from tests.hub import NAMES, Blob, LocalHub, Seen
 
 LIVE_HOST = "huggingface.co"
 LIVE_REPO = "hf-internal-testing/tiny-random-bert"
-TELLING = ("clean", "cut_every_2mb", "reset_once", "silent_for_good", "refused_then_up")
+TELLING = ("clean", "cut_every_2mb", "reset_every_2mb", "silent_for_good", "refused_then_up")
 """Scenarios that every run of the matrix plays on the proxy lane too."""
 _ALL = "all"
 _TLS_LOSS = 20 << 10

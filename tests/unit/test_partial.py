@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaita_loader._partial import FORMAT, RECORD, Partial, clean, present
+from phaita_loader._partial import Partial, clean, present
 from phaita_loader._pieces import spans_with
+from phaita_loader._record import FORMAT, NAME
+from phaita_loader.listing import RemoteFile
 from tests.unit.fakes import listed, noise
 
 DATA = noise(1000)
@@ -179,29 +182,33 @@ def test_a_release_into_a_name_that_is_taken_is_found_all_the_same(folder: Path)
 
 def altered(**fields: Any) -> Callable[[Path], None]:
     def alter(home: Path) -> None:
-        record = home / RECORD
+        record = home / NAME
         record.write_text(json.dumps(json.loads(record.read_text()) | fields) + "\n")
 
     return alter
 
 
+def both(spans: Any) -> Callable[[Path], None]:
+    return altered(synced=spans, written=spans)
+
+
 DAMAGES: dict[str, Callable[[Path], Any]] = {
-    "no record": lambda home: (home / RECORD).unlink(),
+    "no record": lambda home: (home / NAME).unlink(),
     "no data": lambda home: (home / "data").unlink(),
-    "half a record": lambda home: os.truncate(home / RECORD, 20),
-    "empty record": lambda home: os.truncate(home / RECORD, 0),
-    "binary record": lambda home: (home / RECORD).write_bytes(b"\xff\xfe"),
-    "a record of another kind": lambda home: (home / RECORD).write_text("[1]"),
+    "half a record": lambda home: os.truncate(home / NAME, 20),
+    "empty record": lambda home: os.truncate(home / NAME, 0),
+    "binary record": lambda home: (home / NAME).write_bytes(b"\xff\xfe"),
+    "a record of another kind": lambda home: (home / NAME).write_text("[1]"),
     "another format": altered(format=FORMAT + 1),
     "another size": altered(size=999),
     "another file": altered(digest="f" * 64),
     # It claims bytes that the file does not have: they were lost with the power.
     "shorter data": lambda home: os.truncate(home / "data", 399),
-    "beyond the end": altered(spans=[[0, 1001]]),
-    "backwards": altered(spans=[[300, 200]]),
-    "negative": altered(spans=[[-5, 200]]),
-    "no ranges": altered(spans="all"),
-    "odd ranges": altered(spans=[[1, 2, 3]]),
+    "beyond the end": both([[0, 1001]]),
+    "backwards": both([[300, 200]]),
+    "negative": both([[-5, 200]]),
+    "no ranges": both("all"),
+    "odd ranges": both([[1, 2, 3]]),
 }
 
 
@@ -277,10 +284,39 @@ def test_in_memory_nothing_comes_to_nothing(folder: Path) -> None:
 @pytest.mark.parametrize("torn", [b'{"format": 2, "size"', b"\0" * 100, b"\xff\xfe\n", b"[1]\n", b"\n\n"])
 def test_a_torn_line_costs_that_line(folder: Path, torn: bytes) -> None:
     home = left_behind(folder)
-    with (home / RECORD).open("ab") as record:
+    with (home / NAME).open("ab") as record:
         record.write(torn)
     assert present(folder, [FILE]) == 400
     partial = Partial(folder, FILE)
     partial.write(400, DATA[400:500])
     partial.release()
     assert present(folder, [FILE]) == 500
+
+
+# The killed owner's file object is never closed by anybody.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize(("machine", "left"), [("goes on", 5 << 20), ("was started again", 2 << 20)])
+def test_a_kill_costs_less_than_a_power_cut(folder: Path, machine: str, left: int) -> None:
+    big = RemoteFile("big.bin", 9 << 20, "b" * 64, "sha256")
+    partial = Partial(folder, big)
+    for at in range(5):
+        partial.write(at << 20, bytes(1 << 20))
+        if at == 1:
+            partial.record()
+    del partial
+    gc.collect()
+    if machine != "goes on":
+        (record,) = folder.glob(f"*/{NAME}")
+        lines = [json.loads(line) | {"boot": "another"} for line in record.read_text().splitlines() if line]
+        record.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert present(folder, [big]) == left
+    again = Partial(folder, big)
+    assert (again.size, again.unsynced) == (left, left - (2 << 20))
+    again.discard()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which start of the machine this is")
+def test_the_start_of_the_machine_is_known(folder: Path) -> None:
+    home = left_behind(folder)
+    line = json.loads((home / NAME).read_text())
+    assert line["boot"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -21,7 +21,6 @@ from tests.wires.support import (
     fresh_process,
     read_head,
     repo,
-    wait_until,
 )
 
 DEADLINE = 0.5
@@ -78,8 +77,12 @@ def test_a_wait_that_the_deadline_cuts_off_is_not_begun(serve, client):
 def test_nothing_goes_on_after_the_deadline(serve, client):
     hub = serve(repo(3 * MIB))
     hub.answer(Answer(on="cdn", pause=60, after=MIB))
+    before = set(threading.enumerate())
     assert_ends_in_time(client(hub))
-    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("phaita-")])
+    ours = [one for one in threading.enumerate() if one not in before and one.name.startswith("phaita-")]
+    for thread in ours:
+        thread.join(20)
+    assert [thread.name for thread in ours if thread.is_alive()] == []
     assert len(bodies(hub)) == 1
 
 

@@ -54,7 +54,7 @@ def recorded(cache):
     """Bytes that the partial's record claims."""
     for record in cache.glob("models--*/.phaita-loader/*/record.jsonl"):
         lines = [line for line in record.read_text().splitlines(keepends=True) if line.endswith("}\n")]
-        return sum(end - start for start, end in json.loads(lines[-1])["spans"]) if lines else 0
+        return sum(end - start for start, end in json.loads(lines[-1])["written"]) if lines else 0
     return 0
 
 

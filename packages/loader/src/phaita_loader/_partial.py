@@ -2,12 +2,11 @@
 
 A partial is a folder named by the digest. It is renamed to a process-unique name before it is written, so that two
 writers whose locks lie do not share one, and renamed back when its owner stops. What a killed owner left is found by
-its prefix. The record is written after the data reached the disk, never before; its last whole line counts.
+its prefix.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -18,15 +17,15 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from io import BytesIO, FileIO
 from pathlib import Path
-from typing import Any
 
 from phaita_loader._pieces import Span, gaps, spans_with
+from phaita_loader._record import Record, note, read
 from phaita_loader.listing import RemoteFile
 
-__all__ = ["FORMAT", "RECORD", "Partial", "clean", "present", "sync"]
+__all__ = ["Partial", "clean", "present", "sync"]
 
-FORMAT = 2
-RECORD = "record.jsonl"
+
+_NOTE = 1 << 20  # bytes that are worth a line in the record
 _SCRAP = re.compile(r"(?P<digest>[0-9a-f]{40}([0-9a-f]{24})?)(\..+)?|(new|link)-\d+-[0-9a-f]+")
 _ORPHAN = 14 * 24 * 3600  # seconds after which a partial that nobody asked for again is given up
 
@@ -47,7 +46,7 @@ def present(folder: Path, files: Iterable[RemoteFile]) -> int:
     for found in _folders(folder):
         digest = found.name.partition(".")[0]
         if digest in wanted:
-            most[digest] = max(most[digest], _size(_read_record(Path(found), wanted[digest])))
+            most[digest] = max(most[digest], read(Path(found), wanted[digest]).size)
     return most.total()
 
 
@@ -61,7 +60,8 @@ class Partial:
     def __init__(self, folder: Path, file: RemoteFile, *, in_memory: bool = False, alone: bool = False) -> None:
         self.file = file
         self.spans: tuple[Span, ...] = ()
-        self.unrecorded = 0
+        self.synced: tuple[Span, ...] = ()
+        self._unnoted = 0
         self._folder = folder
         self._claimed = folder / f"{file.digest}.{os.getpid()}-{secrets.token_hex(4)}"
         left = [] if alone else _all(folder, file)
@@ -88,6 +88,11 @@ class Partial:
         """Bytes received."""
         return _size(self.spans)
 
+    @property
+    def unsynced(self) -> int:
+        """Bytes received that a power cut would cost."""
+        return _size(self.spans) - _size(self.synced)
+
     def write(self, offset: int, chunk: bytes) -> int:
         """Put bytes where they belong; how many of them are new. Those beyond the file's size are dropped.
 
@@ -100,21 +105,21 @@ class Partial:
             while rest:
                 rest = rest[self._data.write(rest) :]
             self.spans = spans_with(self.spans, start, stop)
-        self.unrecorded += self.size - before
+        self._unnoted += self.size - before
+        if self._unnoted >= _NOTE and self._memory is None:
+            self.note()
         return self.size - before
 
     def record(self) -> None:
         """Make what arrived survive: first the data, then the record that says so."""
-        spans = self.spans
         sync(self._data.fileno())
-        self.note(spans)
-        self.unrecorded = 0
+        self.synced = self.spans
+        self.note()
 
-    def note(self, spans: tuple[Span, ...]) -> None:
-        """Record these ranges, which the disk must have already: one more line, since a renamed file waits for it."""
-        record = {"format": FORMAT, "size": self.file.size, "digest": self.file.digest, "spans": spans}
-        with FileIO(self._claimed / RECORD, "a") as lines:
-            lines.write(b"\n%b\n" % json.dumps(record).encode("ascii"))  # the line before may be torn
+    def note(self) -> None:
+        """Record what there is. Raises OSError."""
+        note(self._claimed, self.file, Record(self.spans, self.synced))
+        self._unnoted = 0
 
     def duplicate(self) -> int:
         """The data file once more, as a descriptor that outlives this object; to be closed by the caller."""
@@ -158,7 +163,7 @@ class Partial:
             return
         try:
             self._spill()
-            if self.unrecorded:
+            if self.unsynced:
                 self.record()
         finally:  # a full disk takes no record
             self._data.close()
@@ -174,13 +179,13 @@ class Partial:
 
     def _opened(self, left: list[Path]) -> FileIO:
         """The data file of the fullest of what earlier owners left; the rest is cleared away."""
-        left.sort(key=lambda found: _size(_read_record(found, self.file)))
+        left.sort(key=lambda found: read(found, self.file).size)
         while left and not self._claimed.exists():
             best = left.pop()
-            spans = _read_record(best, self.file)
-            if spans and _renamed(best, self._claimed):
-                self.spans = spans
-            elif not spans:
+            record = read(best, self.file)
+            if record.written and _renamed(best, self._claimed):
+                self.spans, self.synced = record.written, record.synced
+            elif not record.written:
                 shutil.rmtree(best, ignore_errors=True)
         for found in left:
             shutil.rmtree(found, ignore_errors=True)
@@ -221,28 +226,3 @@ def _renamed(old: Path, new: Path) -> bool:
 
 def _size(spans: tuple[Span, ...]) -> int:
     return sum(end - start for start, end in spans)
-
-
-def _read_record(found: Path, file: RemoteFile) -> tuple[Span, ...]:
-    """The ranges that the last whole line claims; none where it is foreign or claims more than there is."""
-    try:
-        length = (found / "data").stat().st_size
-        lines = (found / RECORD).read_bytes().splitlines(keepends=True)
-    except OSError:
-        return ()
-    for line in reversed(lines):
-        with suppress(ValueError, TypeError, KeyError):  # torn by a power cut, or not ours
-            if line.endswith(b"\n"):
-                return _checked(json.loads(line), file, length)
-    return ()
-
-
-def _checked(record: Any, file: RemoteFile, length: int) -> tuple[Span, ...]:
-    if (record["format"], record["size"], record["digest"]) != (FORMAT, file.size, file.digest):
-        return ()
-    spans: tuple[Span, ...] = ()
-    for start, end in record["spans"]:
-        if not 0 <= int(start) < int(end) <= min(file.size, length):
-            return ()
-        spans = spans_with(spans, int(start), int(end))
-    return spans

@@ -9,8 +9,8 @@ from phaita_loader._partial import Partial, sync
 
 __all__ = ["FLUSH", "Recorder"]
 
-FLUSH = 4 << 20
-"""Bytes that a kill or a power cut can cost at most."""
+FLUSH = 8 << 20
+"""Bytes that a power cut can cost at most."""
 
 _SOON = 1 << 20  # bytes that are worth a record
 _PATIENCE = 0.2  # seconds that the end of a transfer waits for a slow disk
@@ -37,9 +37,9 @@ class Recorder:
 
         Raises OSError where the disk does not take the record.
         """
-        if self._partial.unrecorded >= _SOON:
+        if self._partial.unsynced >= _SOON:
             self._changed.notify_all()
-        self._changed.wait_for(lambda: self._partial.unrecorded < FLUSH or self._error or self._stopped)
+        self._changed.wait_for(lambda: self._partial.unsynced < FLUSH or self._error or self._stopped)
         if self._error is not None:
             raise self._error
 
@@ -64,14 +64,14 @@ class Recorder:
 
     def _record_next(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._partial.unrecorded >= _SOON or self._stopped, self._every)
-            spans, count = self._partial.spans, self._partial.unrecorded
+            self._changed.wait_for(lambda: self._partial.unsynced >= _SOON or self._stopped, self._every)
+            spans = self._partial.spans
             if self._stopped:
                 return False
-        if count:
+        if spans != self._partial.synced:
             sync(self._descriptor)
-            self._partial.note(spans)
             with self._changed:
-                self._partial.unrecorded -= count
+                self._partial.synced = spans
+                self._partial.note()
                 self._changed.notify_all()
         return True
