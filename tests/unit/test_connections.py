@@ -15,7 +15,6 @@ from phaita_loader.errors import AccessDenied
 from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.retry import Transient
-from phaita_loader.transfer import BlobTransfer
 from tests.unit.fakes import COMMIT, SIGNED, FakeHub, Gives, listed, noise
 
 NAME = "model.safetensors"
@@ -158,11 +157,10 @@ def test_a_wrong_digest_of_bytes_from_several_connections(hub: FakeHub) -> None:
 
 
 class Stuck(FakeHub):
-    """The second connection's open never returns before it is told to."""
+    """The second connection's open never returns before it is told to; the first's body waits for it."""
 
     def __init__(self, cache_dir: Path) -> None:
         super().__init__(cache_dir)
-        self.repo[NAME] = DATA
         self.reached, self.go_on = threading.Event(), threading.Event()
 
     def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
@@ -171,34 +169,25 @@ class Stuck(FakeHub):
             self.reached.set()
             assert self.go_on.wait(10)
             raise Transient("too late for anybody")
-        if self.opened:
+        body = super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+        read = body.response.read1
+
+        def read1(*args: object, **kwargs: object) -> bytes:
             assert self.reached.wait(10)
-        return super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+            return read(*args, **kwargs)  # type: ignore[arg-type]
+
+        body.response.read1 = read1  # type: ignore[method-assign]
+        return body
 
 
 def test_a_connection_that_gets_no_answer_is_done_without(tmp_path: Path) -> None:
     hub = Stuck(tmp_path)
-    route = route_of(hub)
-    helpers: list[threading.Thread] = []
-
-    def look() -> None:
-        if (job := transfer.help()) is not None and not helpers:
-            helpers.append(threading.Thread(target=job, daemon=True))
-            helpers[0].start()
-        if hub.reached.is_set():
-            transfer.end_stuck(route.clock.now() + 60, limit=50)
-
-    transfer = BlobTransfer(FILE, route, look)
-    main = threading.Thread(target=transfer.run, daemon=True)
-    main.start()
-    assert hub.reached.wait(10)
-    transfer.end_stuck(route.clock.now() + 60, limit=50)
-    main.join(20)
-    assert not main.is_alive()
-    assert (transfer.error, transfer.received) == (None, len(DATA))
+    hub.repo[NAME] = DATA
+    cache = RepoCache(hub.cache_dir, "org/name")
+    cache.prepare(COMMIT)
+    bring([FILE], Route(hub, cache, COMMIT, Policy(connect=0.05)), NEVER, NEVER)
+    assert cache.blob(FILE).read_bytes() == DATA
     hub.go_on.set()
-    helpers[0].join(10)
-    assert not helpers[0].is_alive()
 
 
 class LyingLocks(RepoCache):

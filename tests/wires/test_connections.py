@@ -13,6 +13,7 @@ from tests.hub import Answer
 from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, assert_whole, bodies, repo, sent
 
 SIZE = 40 * MIB
+PATIENT = dataclasses.replace(QUICK, stall=10)
 
 
 def resolved(hub):
@@ -24,19 +25,25 @@ def resolved(hub):
 def test_no_byte_comes_twice_however_many_there_are(serve, client, connections):
     served = repo(SIZE)
     hub = serve(served)
-    hub.answer(Answer(on="cdn", pause=0.3, after=MIB, times=4))  # long enough for the others to come
-    snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(QUICK, connections=connections))
+    hub.answer(Answer(on="cdn", pause=1, after=MIB, times=4))  # long enough for the others to come
+    snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(PATIENT, connections=connections))
     assert_whole(snapshot, served)
     assert len({seen.connection for seen in bodies(hub)}) == connections
     assert sent(hub) == served.files()[WEIGHTS].size
     assert resolved(hub) == 1
 
 
+def test_a_fast_link_needs_only_one(serve, client):
+    hub = serve(repo(SIZE))
+    fetch(NAME, hub=client(hub), policy=QUICK)
+    assert len({seen.connection for seen in bodies(hub)}) == 1
+
+
 def test_drops_on_all_of_them_cost_no_attempt_and_no_new_location(serve, client):
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", cut=300_000, times=None))
-    snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(QUICK, attempts=1))
+    snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(PATIENT, attempts=1))
     assert_whole(snapshot, served)
     assert sent(hub) == served.files()[WEIGHTS].size
     assert resolved(hub) == 1
@@ -45,9 +52,9 @@ def test_drops_on_all_of_them_cost_no_attempt_and_no_new_location(serve, client)
 def test_a_connection_that_is_refused_is_done_without(serve, client):
     served = repo(SIZE)
     hub = serve(served)
-    hub.answer(Answer(on="cdn", pause=0.5, after=MIB))
+    hub.answer(Answer(on="cdn", pause=1, after=MIB))
     hub.answer(Answer(on="cdn", status=503, skip=1))
-    snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(QUICK, attempts=1))
+    snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(PATIENT, attempts=1))
     assert_whole(snapshot, served)
     assert snapshot.attempts == ()
 
@@ -55,12 +62,13 @@ def test_a_connection_that_is_refused_is_done_without(serve, client):
 def test_a_signed_location_that_runs_out_is_renewed_for_all(serve, client):
     served, now = repo(SIZE), [1000.0]
     hub = serve(served, clock=lambda: now[0], expires_in=60.0)
+    hub.answer(Answer(on="cdn", pause=1, after=MIB))
 
     def listen(event):
         if isinstance(event, Received) and event.path == WEIGHTS:
             now[0] = 2000.0
 
-    snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(QUICK, attempts=1), listen=listen)
+    snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(PATIENT, attempts=1), listen=listen)
     assert_whole(snapshot, served)
     assert snapshot.attempts == ()
     assert 403 in [seen.status for seen in bodies(hub)]

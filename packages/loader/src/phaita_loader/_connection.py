@@ -19,14 +19,13 @@ _SHORTEST, _LONGEST = 0.01, 1.0  # that pause, in seconds
 
 
 class Connection:
-    """`received` counts the new bytes it brought; `answered` is whether a server gave it a body (`on_answer` tells)."""
+    """`received` counts the new bytes it brought; `on_answer` is called when a server gives it its first body."""
 
-    def __init__(self, assembly: Assembly, route: Route, on_answer: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, assembly: Assembly, route: Route, on_answer: Callable[[], None] | None = None) -> None:
         self.received = 0
-        self.answered = False
         self._assembly = assembly
         self._route = route
-        self._on_answer = on_answer
+        self._on_answer: Callable[[], None] | None = on_answer
         self._stop = threading.Event()
         self._opening_since: float | None = None
         self._body: Body | None = None
@@ -110,9 +109,9 @@ class Connection:
         offset = body.start
         if body.whole:
             self._assembly.claim_all(piece)
-        if not self.answered:
-            self.answered = True
+        if self._on_answer is not None:
             self._on_answer()
+            self._on_answer = None
         while piece.at < piece.end:
             self._refuse_if_stopped()  # `abort` may have come before there was a body to end
             chunk = body.read()

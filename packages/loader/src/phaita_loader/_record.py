@@ -1,4 +1,4 @@
-"""Which ranges of a partial file are there: a line of JSON each time that is said anew, of which the last whole one counts.
+"""Which ranges of a partial file are there: a line of JSON whenever that changes, of which the last whole one counts.
 
 It names what the disk has, which outlives a power cut, and what was written since the machine started, which outlives
 the process. Lines are added, since a file that is renamed waits for the disk.

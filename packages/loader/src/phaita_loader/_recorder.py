@@ -12,7 +12,7 @@ __all__ = ["FLUSH", "Recorder"]
 FLUSH = 8 << 20
 """Bytes that a power cut can cost at most."""
 
-_SOON = 1 << 20  # bytes that are worth a record
+_SOON = 4 << 20  # bytes that are worth waiting for the disk
 _PATIENCE = 0.2  # seconds that the end of a transfer waits for a slow disk
 
 

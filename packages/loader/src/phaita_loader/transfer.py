@@ -19,6 +19,8 @@ from phaita_loader.retry import Transient
 
 __all__ = ["BlobTransfer"]
 
+_TRIAL = 0.25  # seconds after which it shows how fast one connection is
+_QUICK = 2.0  # seconds that one connection may well be left alone
 _RESTARTS = 5  # times that another tool may delete what is being written
 
 
@@ -43,6 +45,7 @@ class BlobTransfer:
         self._helpers: list[Connection] = []
         self._helper_left = threading.Event()
         self._crowded = False
+        self._answered_at: float | None = None
 
     @property
     def received(self) -> int:
@@ -57,7 +60,7 @@ class BlobTransfer:
     @property
     def answered(self) -> bool:
         """Whether a server gave the first connection a body, or nothing had to be asked."""
-        return self.ended or (self._first is not None and self._first.answered)
+        return self.ended or self._answered_at is not None
 
     @property
     def locked_out(self) -> bool:
@@ -79,11 +82,21 @@ class BlobTransfer:
         """The work of one more thread, where there is some."""
         with self._mutex:
             assembly = self._assembly
-            if self._stop.is_set() or self._crowded or not self.answered or assembly is None or not assembly.offers():
+            if self._stop.is_set() or self._crowded or assembly is None:
+                return None
+            if not self._is_slow(assembly) or not assembly.offers():
                 return None
             helper = Connection(assembly, self._route)
             self._helpers.append(helper)
         return lambda: self._help(helper, assembly)
+
+    def _is_slow(self, assembly: Assembly) -> bool:
+        """Whether one connection would take long: on a fast link more of them cost processor time and gain nothing."""
+        if self._answered_at is None:
+            return False
+        elapsed = self._route.clock.now() - self._answered_at
+        rest = self.file.size - assembly.size
+        return elapsed >= _TRIAL and rest * elapsed > _QUICK * assembly.received
 
     def abandon(self, cause: str) -> None:
         """End it from another thread; what arrived stays for the next attempt."""
@@ -116,10 +129,14 @@ class BlobTransfer:
         assembly = Assembly(route.cache.ours, self.file, route.policy.connections, alone=alone)
         with self._mutex:
             if not self._stop.is_set():
-                self._assembly, self._first = assembly, Connection(assembly, route, self._on_change)
+                self._assembly, self._first = assembly, Connection(assembly, route, self._answer_came)
                 return assembly, self._first
         assembly.close()
         raise self._given_up()
+
+    def _answer_came(self) -> None:
+        self._answered_at = self._route.clock.now()
+        self._on_change()
 
     def _bring(self, *, alone: bool) -> None:
         assembly, first = self._begin(alone=alone)
