@@ -81,7 +81,7 @@ def test_a_stamp_fits_until_the_file_changes(tmp_path: Path) -> None:
     blob, record = tmp_path / "blob", tmp_path / "stamps" / "digest"
     blob.write_bytes(b"12345")
     assert not stamped(record, blob)
-    stamp(record, blob)
+    stamp(record, blob, blob.stat())
     assert stamped(record, blob)
     seen = blob.stat()
     os.utime(blob, ns=(seen.st_atime_ns, seen.st_mtime_ns + 1))
@@ -107,7 +107,7 @@ def test_a_read_only_cache_has_its_stamps_in_the_users_own_folder(tmp_path: Path
     (tmp_path / "file").touch()
     record = tmp_path / "file" / "stamp"
     assert not stamped(record, blob)
-    stamp(record, blob)
+    stamp(record, blob, blob.stat())
     assert stamped(record, blob)
     assert not stamped(tmp_path / "other" / "stamp", blob), "another cache's stamps are not this one's"
     (kept,) = (tmp_path / "user").rglob("stamp")
@@ -122,7 +122,7 @@ def test_a_stamp_that_can_be_written_nowhere_is_no_error(tmp_path: Path) -> None
     for name in ("file", "user"):
         (tmp_path / name).touch()
     record = tmp_path / "file" / "stamp"
-    stamp(record, blob)
+    stamp(record, blob, blob.stat())
     assert not stamped(record, blob)
 
 
@@ -146,3 +146,23 @@ def test_of_bytes_it_is_the_same(tmp_path: Path) -> None:
     blob.write_bytes(b"12345")
     for algorithm in ("sha256", "git-sha1"):
         assert digest_of_bytes(b"12345", algorithm) == digest_of(blob, algorithm, 5)
+
+
+def test_a_blob_that_changed_while_it_was_digested_gets_no_stamp(tmp_path: Path) -> None:
+    blob, record = tmp_path / "blob", tmp_path / "stamp"
+    blob.write_bytes(b"12345")
+    before = blob.stat()
+    blob.write_bytes(b"123456")
+    stamp(record, blob, before)
+    assert not record.exists()
+
+
+def test_an_old_stamp_in_a_read_only_cache_does_not_hide_the_users_own(tmp_path: Path) -> None:
+    blob, ours = tmp_path / "blob", tmp_path / "ours"
+    blob.write_bytes(b"12345")
+    ours.touch()
+    stamp(ours / "stamp", blob, blob.stat())
+    ours.unlink()
+    ours.mkdir()
+    (ours / "stamp").write_text("5 1")
+    assert stamped(ours / "stamp", blob)

@@ -320,3 +320,31 @@ def test_the_start_of_the_machine_is_known(folder: Path) -> None:
     home = left_behind(folder)
     line = json.loads((home / NAME).read_text())
     assert line["boot"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_a_partial_that_is_asked_for_again_is_young_again(folder: Path) -> None:
+    home = left_behind(folder)
+    os.utime(home, (0, 0))
+    partial = Partial(folder, FILE)
+    clean(folder, set())
+    assert partial.path.exists()
+    partial.release()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize("end", ["publish", "release"])
+def test_in_memory_a_disk_that_takes_a_part_is_told(folder: Path, end: str) -> None:
+    import resource
+
+    big = RemoteFile("big.json", 900_000, "b" * 40, "git-sha1")
+    partial = Partial(folder, big, in_memory=True)
+    partial.write(0, bytes(900_000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            partial.publish(folder / "blob") if end == "publish" else partial.release()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (folder / "blob").exists()
+    partial.discard()

@@ -35,7 +35,7 @@ def test_a_power_cut_costs_less_than_the_limit(partial: Partial) -> None:
     for at in range(32):
         with mutex:
             partial.write(at * MIB, bytes(MIB))
-            recorder.written()
+            recorder.catch_up()
         assert partial.unsynced < FLUSH + MIB
     assert recorder.stop()
 
@@ -55,7 +55,7 @@ def test_what_little_there_is_is_recorded_after_a_while(folder: Path) -> None:
     recorder = Recorder(partial, mutex, every=0.01)
     with mutex:
         partial.write(0, b"a few bytes")
-        recorder.written()
+        recorder.catch_up()
     assert partial.recorded.wait(10)
     assert present(folder, [BIG]) == 11
     assert recorder.stop()
@@ -71,7 +71,7 @@ def test_a_record_that_cant_be_written_is_told(partial: Partial) -> None:
         for at in range(32):
             with mutex:
                 partial.write(at * MIB, bytes(MIB))
-                recorder.written()
+                recorder.catch_up()
 
     with pytest.raises(FileNotFoundError):
         fill()

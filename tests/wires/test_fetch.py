@@ -66,7 +66,7 @@ def test_connections_are_used_again(serve, client):
     hub = serve(served)
     with RawServer(forward_to(hub.url)) as front:
         fetch(ModelRequest(NAME, allow_patterns=("*",)), hub=client(front.url), policy=QUICK)
-        assert len(front.connections) <= 9
+        assert len(front.connections) <= 5
 
 
 def test_a_tag_and_a_branch_that_moves_are_followed(serve, client):

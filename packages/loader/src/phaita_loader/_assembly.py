@@ -51,8 +51,12 @@ class Assembly:
 
     def offers(self) -> bool:
         """Whether one more connection would find something to bring."""
-        with self._mutex:
+        if not self._mutex.acquire(blocking=False):  # asked by the watcher, which waits for no disk
+            return False
+        try:
             return not self._closed and self._pieces.offers(self._partial.spans)
+        finally:
+            self._mutex.release()
 
     def take(self) -> Piece | None:
         """The next piece to bring."""
@@ -65,10 +69,10 @@ class Assembly:
         with self._mutex:
             self._pieces.give_back(piece)
 
-    def claim_all(self, piece: Piece) -> None:
-        """The piece's connection is sent the whole file, whatever it asked for."""
+    def claim_all(self, piece: Piece) -> bool:
+        """The piece's connection is sent the whole file; False where others bring parts of it already."""
         with self._mutex:
-            self._pieces.claim_all(piece)
+            return self._pieces.claim_all(piece)
 
     def keep(self, piece: Piece, offset: int, chunk: bytes) -> int:
         """Put bytes of the piece where they belong; how many of them are new. Raises Transient after `close`, OSError.
@@ -77,11 +81,12 @@ class Assembly:
         """
         with self._mutex:
             self._refuse_if_closed()
+            if self._recorder is not None:
+                self._recorder.catch_up()
+                self._refuse_if_closed()
             new = self._partial.write(offset, chunk[: max(0, piece.end - offset)])
             self.received += new
             piece.at = max(piece.at, min(offset + len(chunk), piece.end))
-            if self._recorder is not None:
-                self._recorder.written()
             frontier = self._partial.frontier
         self._digest.advance(frontier)
         return new
@@ -101,6 +106,7 @@ class Assembly:
 
     def discard(self) -> None:
         """Throw all bytes away: they are wrong."""
+        self._digest.stop()
         self._stop_recorder()
         with self._mutex:
             self._closed = True

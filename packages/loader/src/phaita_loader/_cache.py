@@ -108,10 +108,10 @@ class RepoCache:
         if not _is_linked(pointer, self._target(file)) and not self.shows(commit, file, verify):
             fresh = self.ours / f"link-{os.getpid()}-{secrets.token_hex(4)}"
             try:
-                fresh.symlink_to(self._target(file))
-            except OSError:
-                shutil.copyfile(self.blob(file), fresh)
-            fresh.replace(pointer)
+                _linked_or_copied(fresh, self._target(file), self.blob(file))
+                fresh.replace(pointer)
+            finally:
+                fresh.unlink(missing_ok=True)
 
     def _target(self, file: RemoteFile) -> str:
         """The blob as seen from where the file is shown."""
@@ -156,13 +156,21 @@ class RepoCache:
                 return False
             if verify == "size" or (verify == "auto" and file.size > SMALL and stamped(record, path)):
                 return True
+            before = path.stat()
             if digest_of(path, file.algorithm, file.size, self.check) != file.digest:
                 return False
             if file.size > SMALL:
-                stamp(record, path)
+                stamp(record, path, before)
         except OSError:
             return False
         return True
+
+
+def _linked_or_copied(fresh: Path, target: str, blob: Path) -> None:
+    try:
+        fresh.symlink_to(target)
+    except OSError:
+        shutil.copyfile(blob, fresh)
 
 
 def _is_linked(pointer: Path, target: str) -> bool:

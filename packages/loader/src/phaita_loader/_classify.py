@@ -5,6 +5,7 @@ Messages are made here from the parts that are safe to show: a foreign exception
 
 from __future__ import annotations
 
+import errno
 import re
 import shlex
 import socket
@@ -156,8 +157,9 @@ def _told(causes: list[BaseException], host: str) -> str:
 def storage_failure(error: OSError, folder: object) -> StorageError:
     """The error for a cache that can't be written."""
     reason = error.strerror or type(error).__name__
-    hint = "free some space or set HF_HOME to a disk that has it\ncheck who owns the folder and whether it is read-only"
-    return StorageError(f"can't write in {folder}: {reason}", hint=hint)
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    hint = "free some space" if full else "check who owns the folder and how its disk is mounted"
+    return StorageError(f"can't write in {folder}: {reason}", hint=f"{hint}\nor set HF_HOME to another place")
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -188,9 +190,10 @@ _FIRST_STEPS: dict[type[LoaderError], str] = {
 
 def advice(error: LoaderError, repo_id: str, revision: str, cache_dir: object) -> str:
     """What a person can do when the error itself knows nothing better, a step a line."""
+    command = shlex.join(["hf", "download", repo_id, "--revision", revision, "--cache-dir", str(cache_dir)])
     return (
         f"{_FIRST_STEPS.get(type(error), f'check the connection, and {STATUS}')}\n"
-        f"try it by hand: hf download {repo_id} --revision {revision}\n"
+        f"try it by hand: {command}\n"
         f"what arrived is kept in {cache_dir}; the same call goes on from there"
     )
 

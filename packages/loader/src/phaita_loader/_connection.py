@@ -107,8 +107,8 @@ class Connection:
 
     def _read(self, body: Body, piece: Piece) -> None:
         offset = body.start
-        if body.whole:
-            self._assembly.claim_all(piece)
+        if body.whole and not self._assembly.claim_all(piece):
+            raise Transient(f"{body.host} sent the whole file where a part was asked for")
         if self._on_answer is not None:
             self._on_answer()
             self._on_answer = None

@@ -7,6 +7,7 @@ headers), and keeps the attempt's time.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -19,7 +20,7 @@ from phaita_loader.transfer import BlobTransfer
 
 __all__ = ["bring"]
 
-_SMALL_AT_ONCE = 8  # files that are not worth a second connection; huggingface_hub has as many workers
+_PARTING = 0.5  # seconds that the end of an attempt waits for its files
 _TICK = 0.1  # seconds between two looks at the clock
 
 Job = Callable[[], None]
@@ -70,9 +71,11 @@ class _Crew:
             if idle or (failure is not None and not isinstance(failure, Transient)):
                 return failure
             if running and all(blob.locked_out for blob in running):
+                if failure is not None:
+                    return failure  # waiting for others is no reason to let it wait
                 until = Deadline(until.at + now - before)
             if until.earlier(deadline).passed(now):
-                return failure or Transient(f"not done within {self._route.policy.timeout:g} s")
+                return failure or Transient("not done in time")
             self._start()
             self._changed.wait(_TICK)
             before, now = now, self._route.clock.now()
@@ -80,10 +83,16 @@ class _Crew:
     def abandon(self) -> None:
         """End what still runs; what it brought counts."""
         with self._mutex:
+            self._collect()
             self._over = True
-            running = list(self._running)
-        for blob in running:
-            blob.abandon("given up")
+            running, self._running = self._running, []
+        # A disk that does not answer must not keep the caller: what it has is found by whoever comes next.
+        enders = [threading.Thread(target=blob.abandon, args=("given up",), daemon=True) for blob in running]
+        for ender in enders:
+            ender.start()
+        last = time.monotonic() + _PARTING
+        for ender in enders:
+            ender.join(max(0.0, last - time.monotonic()))
         self.received += sum(blob.received for blob in running)
 
     def _start(self) -> None:
@@ -102,28 +111,24 @@ class _Crew:
             self._collect()
             if self._over or self._failures:
                 return None
-            if self._waiting and self._has_room(self._waiting[0]):
+            if not self._is_room():
+                return None
+            if self._waiting and self._is_welcome():
                 file = self._waiting.popleft()
                 # Thousands of small files need no watcher between one and the next.
                 wake = self._changed.set if file.size >= SPLIT_FROM or not self._welcome else _nothing
                 blob = BlobTransfer(file, self._route, wake)
                 self._running.append(blob)
                 return blob.run
-            if self._large() < self._route.policy.connections:
-                return next((job for blob in self._running if (job := blob.help()) is not None), None)
-            return None
+            return next((job for blob in self._running if (job := blob.help()) is not None), None)
 
-    def _has_room(self, file: RemoteFile) -> bool:
-        # Until the first answer, one request: a repo that may not be read is not asked for all its files.
+    def _is_welcome(self) -> bool:
+        """Until the first answer, one request: a repo that may not be read is not asked for all its files."""
         self._welcome = self._welcome or any(blob.answered or blob.locked_out for blob in self._running)
-        if self._running and not self._welcome:
-            return False
-        if file.size < SPLIT_FROM:
-            return len(self._running) < _SMALL_AT_ONCE
-        return self._large() < self._route.policy.connections
+        return self._welcome or not self._running
 
-    def _large(self) -> int:
-        return sum(blob.connections for blob in self._running if blob.file.size >= SPLIT_FROM)
+    def _is_room(self) -> bool:
+        return sum(blob.connections for blob in self._running) < self._route.policy.connections
 
     def _collect(self) -> None:
         ended = [blob for blob in self._running if blob.ended]

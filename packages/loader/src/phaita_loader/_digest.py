@@ -117,9 +117,14 @@ def _started(algorithm: Algorithm, size: int) -> _Hash:
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
-def stamp(record: Path, blob: Path) -> None:
-    """Remember that the blob was digested as it is now: in the record, or where that can't be written, elsewhere."""
-    text = _seen(blob)
+def stamp(record: Path, blob: Path, before: os.stat_result) -> None:
+    """Remember that the blob was digested: in the record, or where that can't be written, elsewhere.
+
+    `before` is what it looked like when that began: one that changed meanwhile gets no stamp.
+    """
+    text = _seen(before)
+    if text != _seen(blob.stat()):
+        return
     for path in _places(record):
         with suppress(OSError):
             _written(path, text)
@@ -128,10 +133,11 @@ def stamp(record: Path, blob: Path) -> None:
 
 def stamped(record: Path, blob: Path) -> bool:
     """Whether the blob is, by size and time of change, the one that was digested."""
-    text = _seen(blob)
+    text = _seen(blob.stat())
     for path in _places(record):
         with suppress(OSError, UnicodeDecodeError):
-            return path.read_text(encoding="ascii") == text
+            if path.read_text(encoding="ascii") == text:
+                return True
     return False
 
 
@@ -143,8 +149,7 @@ def _written(path: Path, text: str) -> None:
         path.write_text(text, encoding="ascii")
 
 
-def _seen(blob: Path) -> str:
-    seen = blob.stat()
+def _seen(seen: os.stat_result) -> str:
     return f"{seen.st_size} {seen.st_mtime_ns}"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from phaita_loader._route import Route
 from phaita_loader.listing import RemoteFile
@@ -15,6 +16,7 @@ __all__ = ["BlobLock"]
 
 logger = logging.getLogger("phaita_loader")
 
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 _POLL = 0.1
 _SAY_EVERY = 15.0  # seconds between two lines about a lock that another process has
 
@@ -26,7 +28,7 @@ class BlobLock:
         self.waiting = False
         self._file = file
         self._route = route
-        self._lock = FileLock(route.cache.lock(file), thread_local=False, mode=0o664)
+        self._lock: BaseFileLock = FileLock(route.cache.lock(file), thread_local=False, mode=0o664)
         self._mutex = threading.Lock()
         self._given_up = threading.Event()
 
@@ -55,6 +57,12 @@ class BlobLock:
             self._lock.acquire(timeout=0)
         except Timeout:
             return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS or isinstance(self._lock, SoftFileLock):
+                raise
+            # A file that exists is the lock where the disk has no others; the name is free of flock's own file.
+            self._lock = SoftFileLock(f"{self._lock.lock_file}.soft", thread_local=False)
+            return self._is_taken()
         with self._mutex:
             if self._given_up.is_set():
                 self._lock.release()

@@ -7,6 +7,7 @@ its prefix.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -101,9 +102,7 @@ class Partial:
         end, view, before = min(offset + len(chunk), self.file.size), memoryview(chunk), self.size
         for start, stop in gaps(self.spans, offset, end):
             self._data.seek(start)
-            rest = view[start - offset : stop - offset]
-            while rest:
-                rest = rest[self._data.write(rest) :]
+            _write(self._data, view[start - offset : stop - offset])
             self.spans = spans_with(self.spans, start, stop)
         self._unnoted += self.size - before
         if self._unnoted >= _NOTE and self._memory is None:
@@ -133,15 +132,15 @@ class Partial:
         self._data.truncate(self.file.size)
         sync(self._data.fileno())
         self._data.close()
-        self.path.replace(blob)
+        _moved(self.path, blob)
         shutil.rmtree(self._claimed, ignore_errors=True)
 
     def _publish_memory(self, content: bytes, blob: Path) -> None:
         try:
             with FileIO(self._claimed, "x") as fresh:
-                fresh.write(content)
+                _write(fresh, memoryview(content))
                 sync(fresh.fileno())
-            self._claimed.replace(blob)
+            _moved(self._claimed, blob)
         except OSError:
             self._claimed.unlink(missing_ok=True)
             raise
@@ -174,7 +173,7 @@ class Partial:
         if self._memory is not None:
             self._claimed.mkdir()
             self._data = FileIO(self.path, "x+")
-            self._data.write(self._memory.getvalue())
+            _write(self._data, self._memory.getbuffer())
             self._memory = None
 
     def _opened(self, left: list[Path]) -> FileIO:
@@ -190,7 +189,14 @@ class Partial:
         for found in left:
             shutil.rmtree(found, ignore_errors=True)
         self._claimed.mkdir(exist_ok=True)
+        os.utime(self._claimed)  # `clean` goes by the last call that asked for it
         return FileIO(self.path, "r+" if self.path.exists() else "x+")
+
+
+def _write(data: FileIO | BytesIO, rest: memoryview) -> None:
+    """Write all of it: a disk that is nearly full takes a part, and says so only the next time."""
+    while rest:
+        rest = rest[data.write(rest) :]
 
 
 def sync(descriptor: int) -> None:
@@ -214,6 +220,24 @@ def _folders(folder: Path) -> list[os.DirEntry[str]]:
         return [found for found in os.scandir(folder) if found.is_dir()]
     except FileNotFoundError:
         return []
+
+
+def _moved(path: Path, blob: Path) -> None:
+    """Replace the blob in one step, though it may lie on another disk."""
+    try:
+        path.replace(blob)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        near = blob.with_name(f"{path.parent.name}-{secrets.token_hex(4)}.incomplete")
+        try:
+            shutil.copyfile(path, near)
+            with near.open("rb") as copied:
+                sync(copied.fileno())
+            near.replace(blob)
+        finally:
+            near.unlink(missing_ok=True)
+        path.unlink()
 
 
 def _renamed(old: Path, new: Path) -> bool:

@@ -68,9 +68,12 @@ class Pieces:
         if piece in self._taken:
             self._taken.remove(piece)
 
-    def claim_all(self, piece: Piece) -> None:
-        """The piece's connection brings the whole file from its first byte on, asked or not."""
+    def claim_all(self, piece: Piece) -> bool:
+        """The piece's connection brings the whole file from its first byte on; False where others bring parts of it."""
+        if len(self._taken) > 1:
+            return False
         piece.at, piece.end, piece.whole = 0, self._size, True
+        return True
 
     def _free(self, spans: tuple[Span, ...]) -> tuple[Span, ...]:
         for piece in self._taken:

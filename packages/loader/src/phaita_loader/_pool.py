@@ -31,6 +31,9 @@ _SOCKS = {"socks": "socks5h", "socks4": "socks4", "socks4a": "socks4a", "socks5"
 guard("urllib3.connectionpool")
 
 
+_MOST = 64  # connections kept for each host
+
+
 class Pool:
     """Opens GET requests; connections are kept per host, and made anew in a forked child."""
 
@@ -138,11 +141,11 @@ def proxy_for(url: str) -> str | None:
 
 def _made(proxy: str | None, context: ssl.SSLContext) -> urllib3.PoolManager:
     if proxy is None:
-        return urllib3.PoolManager(maxsize=16, ssl_context=context)
+        return urllib3.PoolManager(maxsize=_MOST, ssl_context=context)
     if not proxy.lower().startswith("http"):
         return _through_socks(proxy, context)
     headers = urllib3.make_headers(proxy_basic_auth=basic_auth(proxy))
-    return urllib3.ProxyManager(bare(proxy), proxy_headers=headers, maxsize=16, ssl_context=context)
+    return urllib3.ProxyManager(bare(proxy), proxy_headers=headers, maxsize=_MOST, ssl_context=context)
 
 
 def _through_socks(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
@@ -153,7 +156,7 @@ def _through_socks(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
     url = f"{_SOCKS[scheme.lower()]}://{rest}"
     user = urlsplit(url)
     name, password = (unquote(part) if part else part for part in (user.username, user.password))
-    return SOCKSProxyManager(bare(url), name, password, maxsize=16, ssl_context=context)
+    return SOCKSProxyManager(bare(url), name, password, maxsize=_MOST, ssl_context=context)
 
 
 def _trusting(cafile: str | None, capath: str | None) -> ssl.SSLContext:

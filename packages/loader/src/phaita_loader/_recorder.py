@@ -32,8 +32,8 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, daemon=True, name="phaita-record")
         self._thread.start()
 
-    def written(self) -> None:
-        """Call it after a write, under the mutex; waits (letting go of it) where the disk is far behind.
+    def catch_up(self) -> None:
+        """Call it before a write, under the mutex; waits (letting go of it) where the disk is far behind.
 
         Raises OSError where the disk does not take the record.
         """
@@ -45,9 +45,10 @@ class Recorder:
 
     def stop(self) -> bool:
         """End the thread, called without the mutex; False where a slow disk still keeps it."""
-        with self._changed:
-            self._stopped = True
+        self._stopped = True
+        if self._changed.acquire(timeout=_PATIENCE):  # a disk that does not answer may keep it
             self._changed.notify_all()
+            self._changed.release()
         self._thread.join(_PATIENCE)
         return not self._thread.is_alive()
 

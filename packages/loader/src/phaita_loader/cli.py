@@ -170,6 +170,6 @@ def _add_patience(command: argparse.ArgumentParser) -> None:
     command.add_argument("--stall", type=float, default=default.stall, help="seconds of silence (default: %(default)g)")
     command.add_argument("--deadline", type=float, help="seconds for everything (default: none)")
     few = default.connections
-    command.add_argument("--connections", type=int, default=few, help="for large files (default: %(default)s)")
+    command.add_argument("--connections", type=int, default=few, help="at a time (default: %(default)s)")
     how = ("auto", "full", "size")
     command.add_argument("--verify", default="auto", choices=how, help="how far to trust the cache (default: auto)")

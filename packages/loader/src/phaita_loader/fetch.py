@@ -17,7 +17,7 @@ from phaita_loader._crew import bring
 from phaita_loader._partial import clean, present
 from phaita_loader._route import Route
 from phaita_loader._stock import Cached, Stock
-from phaita_loader.errors import Attempt, Corrupt, DeadlineExceeded, LoaderError, NotFound, StorageError
+from phaita_loader.errors import Attempt, Corrupt, DeadlineExceeded, LoaderError, NotFound, StorageError, Unreachable
 from phaita_loader.hub import Hub
 from phaita_loader.listing import Listing, RemoteFile, clashing
 from phaita_loader.policy import Deadline, Policy
@@ -32,6 +32,7 @@ logger = logging.getLogger("phaita_loader")
 _GLANCE = 4.0
 """Seconds that it is worth asking the Hub whether a branch moved that the cache has."""
 
+_RESTARTS = 5  # times that another tool may delete what was brought
 _ROOM = "free some space, or set HF_HOME to a disk that has it"
 _GO_ON = "what arrived is kept: the same call goes on from there"
 
@@ -109,7 +110,7 @@ def plan(
     verify: Verify = "auto",
     clock: Clock = SYSTEM,
 ) -> Planned:
-    """What `fetch` would bring, how large that is, and what of it is cached; nothing is downloaded or written.
+    """What `fetch` would bring, how large that is, and what of it is cached; nothing is downloaded.
 
     Offline it is what the cache knows. Raises what `fetch` raises.
     """
@@ -222,7 +223,7 @@ class _Fetch:
         try:
             # The model is still to be built before the deadline.
             return self._ask(Deadline.after(min(_GLANCE, self.deadline.remaining(now) / 2), now))
-        except Transient as failure:
+        except (Transient, Unreachable) as failure:
             told = "%s: %s; using the cached commit %s"
             logger.warning(told, self.request.repo_id, failure.cause, cached.commit[:12])
             return Listing(cached.commit, cached.files)
@@ -256,10 +257,15 @@ class _Fetch:
         self.cache.prepare(listing.commit)
         if self.cache.folds_case and (pair := clashing(files)):
             raise StorageError(f"{pair[0]} and {pair[1]} are one name on this disk", hint="leave one out by its name")
-        if missing:
-            attempts += self._transfer(listing.commit, missing)
-        for file in files:
-            self.cache.link(listing.commit, file, self.stock.verify)
+        for _ in range(_RESTARTS):
+            if missing:
+                attempts += self._transfer(listing.commit, missing)
+            missing = self._shown(listing.commit, files)
+            if not missing:
+                break
+            self.cache.prepare(listing.commit)
+        else:
+            raise StorageError("files of the snapshot were deleted again and again")
         if listing.complete:
             self.cache.keep(listing)
         if not self.request.pinned:
@@ -276,6 +282,17 @@ class _Fetch:
             raise StorageError(f"{self.cache.folder} has {lack / 1e6:.0f} MB too little space", hint=hint)
         if refusal is not None:
             raise refusal
+
+    def _shown(self, commit: str, files: tuple[RemoteFile, ...]) -> tuple[RemoteFile, ...]:
+        """Show the files under their names; those that another tool deleted meanwhile are to come once more."""
+        gone = {}
+        for file in files:
+            try:
+                self.cache.link(commit, file, self.stock.verify)
+                (self.cache.snapshot(commit) / file.path).stat()
+            except FileNotFoundError:
+                gone[file.digest] = file
+        return tuple(gone.values())
 
     def _transfer(self, commit: str, missing: tuple[RemoteFile, ...]) -> tuple[Attempt, ...]:
         clean(self.cache.ours, {file.digest for file in missing})

@@ -111,8 +111,8 @@ class Hub:
 
         listing, endpoint = self._endpoints.first_that(listed, judge=first)
         if endpoint != first:
-            told = "%s: %s did not answer; commit and digests come from %s"
-            logger.warning(told, repo_id, bare(first), bare(endpoint))
+            told = "%s: commit and digests come from %s, since %s failed"
+            logger.warning(told, repo_id, bare(endpoint), bare(first))
         self._listed_by[repo_id, listing.commit] = endpoint
         return replace(listing, endpoint=bare(endpoint))
 

@@ -50,7 +50,7 @@ class Policy:
     stall: a connection on which nothing arrives for so long is dropped and resumed.
     connect: the limit for reaching a server, and again for the first byte of its answer.
     deadline: the limit of the whole call, counted from the call; None for none.
-    connections: how many serve large files at a time, one of them or several.
+    connections: how many there are at a time, for one large file or for several files.
 
     Raises ValueError when a number makes no sense.
     """

@@ -50,7 +50,8 @@ class BlobTransfer:
     @property
     def received(self) -> int:
         """Bytes that this attempt added to what was there."""
-        return self._assembly.received if self._assembly is not None else 0
+        assembly = self._assembly
+        return assembly.received if assembly is not None else 0
 
     @property
     def connections(self) -> int:
@@ -115,7 +116,7 @@ class BlobTransfer:
             raise self._given_up()
         for restarts in range(_RESTARTS):
             if self._route.cache.holds(self.file, self._route.verify):
-                return None  # another process brought it
+                return self._found()
             try:
                 # Who took it away may be a writer whose lock lies: taking it back would go on for ever.
                 return self._bring(alone=restarts > 0)
@@ -123,6 +124,11 @@ class BlobTransfer:
                 self._forget()  # another tool deleted what was there: once more from the first byte
                 self._route.cache.prepare(self._route.commit)
         raise Transient(f"the partial file of {self.file.path} was deleted again and again", final=StorageError)
+
+    def _found(self) -> None:
+        """Another process brought it."""
+        self._route.listen(Received(self.file.path, self.file.size))
+        self._route.listen(Verified(self.file.path))
 
     def _begin(self, *, alone: bool) -> tuple[Assembly, Connection]:
         route = self._route
@@ -201,7 +207,7 @@ class BlobTransfer:
         blob = self._route.cache.blob(self.file)
         assembly.publish(blob)
         if self.file.size > SMALL:
-            stamp(self._route.cache.stamp(self.file), blob)
+            stamp(self._route.cache.stamp(self.file), blob, blob.stat())
         self._route.listen(Verified(self.file.path))
 
     def _forget(self) -> None:
@@ -214,8 +220,9 @@ class BlobTransfer:
 
     def _storage_failure(self, error: OSError) -> Exception:
         failure = storage_failure(error, self._route.cache.folder)
-        if error.errno in _FULL and self._assembly is not None:
-            lack = (self.file.size - self._assembly.size) / 1e6
+        assembly = self._assembly
+        if error.errno in _FULL and assembly is not None:
+            lack = (self.file.size - assembly.size) / 1e6
             failure.cause += f"; {lack:.1f} MB of {self.file.path} are still to come"
         return failure
 
@@ -237,14 +244,16 @@ class BlobTransfer:
         for connection in connections:
             connection.abort()
         self._helper_left.set()
+        assembly = self._assembly
         try:
-            if self._assembly is not None:
-                self._assembly.close()
+            if assembly is not None:
+                assembly.close()
         except OSError as failed:
             self.error = error or self._storage_failure(failed)
-        self._lock.give_back()
-        self.ended = True
-        self._on_change()
+        finally:
+            self._lock.give_back()
+            self.ended = True
+            self._on_change()
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
