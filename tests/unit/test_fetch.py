@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -262,7 +263,11 @@ def test_names_that_are_one_on_this_disk_are_refused_before_a_byte(hub: FakeHub,
     assert fresh.opened == []
 
 
-def test_a_file_that_the_hub_does_not_give_by_http_fails_before_any_byte(hub: FakeHub, cache: RepoCache) -> None:
+def test_a_file_that_the_hub_does_not_give_by_http_fails_before_any_byte(
+    hub: FakeHub, cache: RepoCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spacious = shutil.disk_usage(cache.cache_dir.parent)._replace(free=1 << 40)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: spacious)  # this machine's own disk may be smaller
     huge = replace(listing_of(hub.repo).files[2], size=60 * 1000**3)
     hub.listings.append(Listing(COMMIT, (*listing_of(hub.repo).files[:2], huge)))
     with pytest.raises(ModelDownloadError, match=r"60\.0 GB") as caught:
