@@ -22,7 +22,6 @@ from tests.faults.build import ToxiproxyError
 from tests.faults.server import HOST, Server
 from tests.faults.words import Toxic
 
-_CALL_SECONDS = 10.0
 _SETTLE_SECONDS = 2.0
 _SENT = "toxiproxy_proxy_sent_bytes_total{"
 
@@ -30,11 +29,13 @@ _SENT = "toxiproxy_proxy_sent_bytes_total{"
 class Proxies:
     """A proxy in front of each origin given: `urls["hub"]` stands in for the Hub's own URL.
 
-    Raises ToxiproxyError when the server refuses something, ToxiproxyDied when it ends or does not answer in 10 s.
+    Raises ToxiproxyError when the server refuses something, ToxiproxyDied when it ends or does not answer within
+    `patience` seconds.
     """
 
-    def __init__(self, server: Server, origins: dict[str, str]) -> None:
+    def __init__(self, server: Server, origins: dict[str, str], patience: float = 10.0) -> None:
         self._server = server
+        self._patience = patience
         self._case = uuid.uuid4().hex
         self._origins = origins
         self._proxies: dict[str, Proxy] = {}
@@ -117,7 +118,7 @@ class Proxies:
 
     def _counted(self) -> int:
         with self._call("read the metrics"):
-            text = APIConsumer.get("/metrics", timeout=_CALL_SECONDS).text
+            text = APIConsumer.get("/metrics", timeout=self._patience).text
         lines = (line for line in text.splitlines() if line.startswith(_SENT) and self._case in line)
         return sum(int(float(line.rpartition(" ")[2])) for line in lines if 'direction="downstream"' in line)
 
@@ -132,7 +133,7 @@ class Proxies:
     def _confirm(self, proxy: Proxy, **expected: int) -> None:
         """The client takes a 5xx for success, so look at what the server holds."""
         with self._call("look at a proxy"):
-            held = APIConsumer.get(f"/proxies/{proxy.name}", timeout=_CALL_SECONDS).json()
+            held = APIConsumer.get(f"/proxies/{proxy.name}", timeout=self._patience).json()
         found = {"toxics": len(held["toxics"]), "enabled": held["enabled"]}
         if any(found[word] != value for word, value in expected.items()):
             raise ToxiproxyError(f"Toxiproxy did not do as told: {held}")
@@ -143,7 +144,9 @@ class Proxies:
         self._server.check()
         # The client has one address per process, and this process may have had another server since.
         APIConsumer.host, APIConsumer.port = HOST, self._server.port
-        watch = threading.Timer(_CALL_SECONDS, self._server.kill, [f"no answer within {_CALL_SECONDS:g} s to: {what}"])
+        watch = threading.Timer(
+            self._patience, self._server.kill, [f"no answer within {self._patience:g} s to: {what}"]
+        )
         watch.daemon = True
         watch.start()
         try:

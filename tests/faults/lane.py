@@ -202,10 +202,10 @@ def published(repo_id: str = LIVE_REPO) -> Published:
     return Published(repo_id, info.sha or "", blobs)
 
 
-def reach(host: str) -> None:
+def reach(host: str, port: int = 443) -> None:
     """LiveHubUnreachable unless this machine gets to the host by itself, over TLS."""
     try:
-        with socket.create_connection((host, 443), timeout=10) as sock:
+        with socket.create_connection((host, port), timeout=10) as sock:
             ssl.create_default_context().wrap_socket(sock, server_hostname=host).close()
     except OSError as error:
         raise LiveHubUnreachable(f"--live needs the network, and {host} can't be reached from here: {error}") from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.faults import case, prepare
+from tests.faults.build import CACHE
 from tests.faults.cases import Case, planned
 from tests.faults.plugin import OUTCOME
 from tests.faults.report import OURS
@@ -23,8 +26,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.mark.faults
 @pytest.mark.torch
 def test_case(played: Case, toxiproxy: Server, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    outcome = case.run(played, prepare.repo(played), toxiproxy, tmp_path)
+    repo = prepare.repo(played)
+    with _turn(played):
+        outcome = case.run(played, repo, toxiproxy, tmp_path)
     record_property(OUTCOME, outcome.as_dict())
     if played.contender == OURS:
         unmet = outcome.unmet(played.scenario.expect)
         assert not unmet, "; ".join(unmet)
+
+
+def _turn(played: Case) -> AbstractContextManager[object]:
+    """Cases that are timed, and those of many processes, which would disturb them, run one at a time."""
+    many, timed = played.scenario.processes > 1, played.scenario.expect.within is not None
+    return FileLock(CACHE / "turn.lock") if many or (timed and played.contender == OURS) else nullcontext()

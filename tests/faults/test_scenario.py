@@ -159,3 +159,9 @@ def test_bytes_that_are_no_text_and_files_that_are_not_there(tmp_path: Path) -> 
         read(path)
     with pytest.raises(ScenarioError, match="no scenario"):
         read_all(tmp_path / "nowhere")
+
+
+def test_what_is_survived_states_what_it_may_cost() -> None:
+    for scenario in read_all():
+        if scenario.expect.outcome == "loaded" and not scenario.cached and not scenario.offline:
+            assert scenario.expect.transfer_ratio_max is not None, scenario.name

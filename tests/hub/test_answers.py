@@ -138,7 +138,7 @@ def test_a_captive_portal(hub: LocalHub, client: Client, origin: str) -> None:
 def test_an_answer_that_comes_late(hub: LocalHub, client: Client) -> None:
     hub.answer(Answer(delay=30.0))
     with pytest.raises(urllib3.exceptions.ReadTimeoutError):
-        client.pool.request("GET", hub.url + INFO, retries=False, timeout=0.1)
+        client.pool.request("GET", hub.url + INFO, retries=False, timeout=0.5)
     assert hub.seen[0].status == 0
     hub.answer(Answer(delay=0.01))
     assert client.get(hub.url + INFO).status == 200

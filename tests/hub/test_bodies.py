@@ -66,7 +66,7 @@ def test_a_body_that_pauses(hub: LocalHub, client: Client) -> None:
     signed = client.signed(hub)
     hub.answer(Answer(on="cdn", pause=30.0, after=1000))
     with client.pool.request(
-        "GET", signed, preload_content=False, retries=False, timeout=urllib3.Timeout(connect=5, read=0.2)
+        "GET", signed, preload_content=False, retries=False, timeout=urllib3.Timeout(connect=5, read=1)
     ) as answer:
         assert answer.headers["Content-Length"] == str(len(WEIGHTS))
         assert answer.read(1000) == WEIGHTS[:1000]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -178,7 +179,7 @@ def test_unknown_names_and_sizes_are_refused() -> None:
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHAITA_REPLICAS", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(RuntimeError, match="building gpt2:real failed"):
         replica("gpt2", "real")
     assert [path for path in tmp_path.rglob("*") if path.parent != tmp_path] == []

@@ -34,14 +34,14 @@ def _is_open(url: str) -> bool:
 
 
 def test_both_origins_are_up_inside_and_gone_outside() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with LocalHub() as hub:
         assert hub.url != hub.cdn_url == hub.public_cdn_url
         assert _is_open(hub.url)
         assert _is_open(hub.cdn_url)
     assert not _is_open(hub.url)
     assert not _is_open(hub.cdn_url)
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
 
 
 def test_it_stops_when_its_user_fails() -> None:
@@ -126,7 +126,8 @@ def test_small_answers_are_not_delayed(client: Client) -> None:
     with LocalHub([PUBLIC]) as hub:
         url = f"{hub.url}/api/resolve-cache/models/org/name/{PUBLIC.shas[1]}/config.json"
         client.get(url)
-        assert sorted(_seconds(client, url) for _ in range(21))[10] < 0.03
+        # A delayed ACK would hold up every one of them by 40 ms.
+        assert min(_seconds(client, url) for _ in range(21)) < 0.03
 
 
 def _seconds(client: Client, url: str) -> float:

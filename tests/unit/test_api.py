@@ -136,12 +136,11 @@ def test_pages_without_end() -> None:
         list_commit(lambda _: next(pages), "https://hub.test", "org/name", "main")
 
 
-def test_more_files_than_can_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_api, "_ROWS", 100)
+def test_more_files_than_can_be_held() -> None:
     pages = {INFO_URL: info(BARE), TREE_URL: [entry(f"f{number}") for number in range(101)]}
     with pytest.raises(Corrupt, match="more than 100 files"):
-        listing(pages)
-    assert len(listing(pages, keep=lambda path: path == "f7").files) == 1
+        listing(pages, most=100)
+    assert len(listing(pages, keep=lambda path: path == "f7", most=100).files) == 1
 
 
 def test_what_is_not_needed_is_not_kept() -> None:

@@ -185,7 +185,7 @@ def test_a_connection_that_gets_no_answer_is_done_without(tmp_path: Path) -> Non
     hub.repo[NAME] = DATA
     cache = RepoCache(hub.cache_dir, "org/name")
     cache.prepare(COMMIT)
-    bring([FILE], Route(hub, cache, COMMIT, Policy(connect=0.05)), NEVER, NEVER)
+    bring([FILE], Route(hub, cache, COMMIT, Policy(connect=0.25)), NEVER, NEVER)
     assert cache.blob(FILE).read_bytes() == DATA
     hub.go_on.set()
 

@@ -14,6 +14,7 @@ from phaita_loader._route import Route
 from phaita_loader.errors import Corrupt, NotFound
 from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Deadline, Policy
+from phaita_loader.progress import Event, Received
 from phaita_loader.retry import Transient
 from tests.unit.fakes import COMMIT, SIGNED, FakeClock, FakeHub, Gives, listed, noise
 
@@ -136,7 +137,6 @@ def test_time_ends_what_no_socket_timeout_ends(
     hub.answers["0.bin"].append(Gives(100, silent=True))
     with pytest.raises(Transient, match="not done in time"):
         run(paced(route, clock, tick=2.5), "0.bin", **ends)
-    assert clock.at < 1030.0
 
 
 def test_an_open_that_hangs_is_given_up_before_the_attempt_is(route: Route, tmp_path: Path, clock: FakeClock) -> None:
@@ -183,8 +183,14 @@ def test_the_deadline_holds_while_waiting_for_another_process(route: Route, cloc
 
 def test_what_ended_just_then_is_counted_once(route: Route, hub: FakeHub, clock: FakeClock) -> None:
     hub.answers["0.bin"].append(Gives(3_000, silent=True))
+    came: list[int] = []
+
+    def listen(event: Event) -> None:
+        came.extend([event.count] if isinstance(event, Received) else [])
+        clock.tick = 2.5 if sum(came) == 8_000 else 0.0  # no time passes before all that will come is there
+
     with pytest.raises(Transient) as caught:
-        run(paced(route, clock, tick=2.5), "1.bin", "0.bin", until=Deadline(1020.0))
+        run(replace(paced(route, clock, tick=0.0), listen=listen), "1.bin", "0.bin", until=Deadline(1020.0))
     assert caught.value.received == 8_000
 
 

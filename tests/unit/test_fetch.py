@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -306,3 +307,11 @@ def test_a_portal_that_intercepts_tls_does_not_hide_a_cached_branch(hub: FakeHub
     fresh = quiet(hub)
     fresh.listings.append(Unreachable("the TLS certificate of the portal is not trusted"))
     assert fetch(MAIN, hub=fresh).path == first.path
+
+
+def test_partials_that_nobody_asked_for_again_go_with_the_next_download(hub: FakeHub, cache: RepoCache) -> None:
+    old = cache.ours / ("e" * 64)
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    fetch(MAIN, hub=hub)
+    assert not old.exists()

@@ -132,6 +132,8 @@ NEEDED = [
     # Safetensors before pickles, so that no pickle is read where there is a choice.
     ("auto", [*CONFIG, SAFE, BIN], [*CONFIG, SAFE]),
     ("auto", [*CONFIG, BIN], [*CONFIG, BIN]),
+    # One precision: the variants of transformers' `variant=` stay where they are.
+    ("auto", [*CONFIG, SAFE, "model.fp16.safetensors", "pytorch_model.fp16.bin"], [*CONFIG, SAFE]),
     # One layout is enough: the whole file is the one that transformers looks for first.
     ("causal_lm", [*CONFIG, SAFE, *SHARDS], [*CONFIG, SAFE]),
     ("causal_lm", [*CONFIG, *SHARDS, *BIN_SHARDS], [*CONFIG, *SHARDS]),

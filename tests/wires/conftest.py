@@ -1,8 +1,7 @@
-"""Fixtures: an environment without traces of the machine's own, and Hubs that stop with the test."""
+"""Fixtures: Hubs that stop with the test, clients of theirs, and an ear for connections."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,18 +12,6 @@ import pytest
 
 from phaita_loader import Hub
 from tests.hub import LocalHub
-
-LOUD = ("HF_", "HUGGING", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith(LOUD):
-            monkeypatch.delenv(name)
-    # For the processes that tests start; this one has read its own long ago.
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
 
 
 @pytest.fixture(scope="session")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Mapping
 
 from tests.wires.support import RawServer, pipe
 
 
-def socks_proxy(asked: list[tuple[str, int]], password: tuple[str, str] | None = None) -> RawServer:
-    """Connects to whatever it is asked for by address or name; `asked` is what came."""
+def socks_proxy(
+    asked: list[tuple[str, int]], password: tuple[str, str] | None = None, names: Mapping[str, str] | None = None
+) -> RawServer:
+    """Connects to whatever it is asked for by address or name (`names` are those that it alone knows); `asked` is what
+    came."""
 
     def talk(connection: socket.socket) -> None:
         if not _greeted(connection, password):
             return
         host, port = _destination(connection)
         asked.append((host, port))
-        with socket.create_connection((host, port)) as upstream:
+        with socket.create_connection(((names or {}).get(host, host), port)) as upstream:
             connection.sendall(b"\x05\x00\x00\x01" + bytes(6))
             pipe(connection, upstream)
 

@@ -19,7 +19,7 @@ from tests.hub import Commit, LocalHub, Repo, Seen
 
 NAME = "org/name"
 WEIGHTS = "model.safetensors"
-QUICK = Policy(attempts=2, timeout=10, stall=1, connect=1, backoff=Backoff(first=0.05))
+QUICK = Policy(attempts=2, timeout=60, stall=5, connect=5, backoff=Backoff(first=0.05))
 MIB = 1 << 20
 
 

@@ -25,7 +25,7 @@ def resolved(hub):
 def test_no_byte_comes_twice_however_many_there_are(serve, client, connections):
     served = repo(SIZE)
     hub = serve(served)
-    hub.answer(Answer(on="cdn", pause=1, after=MIB, times=4))  # long enough for the others to come
+    hub.answer(Answer(on="cdn", pause=3, after=MIB, times=4))  # long enough for the others to come
     snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(PATIENT, connections=connections))
     assert_whole(snapshot, served)
     assert len({seen.connection for seen in bodies(hub)}) == connections
@@ -52,7 +52,7 @@ def test_drops_on_all_of_them_cost_no_attempt_and_no_new_location(serve, client)
 def test_a_connection_that_is_refused_is_done_without(serve, client):
     served = repo(SIZE)
     hub = serve(served)
-    hub.answer(Answer(on="cdn", pause=1, after=MIB))
+    hub.answer(Answer(on="cdn", pause=3, after=MIB))
     hub.answer(Answer(on="cdn", status=503, skip=1))
     snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(PATIENT, attempts=1))
     assert_whole(snapshot, served)
@@ -62,7 +62,7 @@ def test_a_connection_that_is_refused_is_done_without(serve, client):
 def test_a_signed_location_that_runs_out_is_renewed_for_all(serve, client):
     served, now = repo(SIZE), [1000.0]
     hub = serve(served, clock=lambda: now[0], expires_in=60.0)
-    hub.answer(Answer(on="cdn", pause=1, after=MIB))
+    hub.answer(Answer(on="cdn", pause=3, after=MIB))
 
     def listen(event):
         if isinstance(event, Received) and event.path == WEIGHTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections import Counter
@@ -11,6 +12,7 @@ import pytest
 from phaita_loader import ModelRequest, NotCached, NotFound, StorageError, fetch
 from phaita_loader.cli import main
 from tests.hub import Answer, Commit, Repo
+from tests.hub.content import git_sha1
 from tests.wires.support import (
     MIB,
     NAME,
@@ -21,6 +23,7 @@ from tests.wires.support import (
     forward_to,
     fresh_process,
     nobody,
+    read_head,
     repo,
     safetensors,
     small_files,
@@ -161,3 +164,21 @@ def test_a_dry_run_says_what_would_come(serve, cache, capsys):
     assert "to come" in told.splitlines()[0]
     assert "1.0 of 1.0 MB are to come" in told
     assert not cache.exists()
+
+
+def test_a_hub_that_answers_with_the_bodies_is_asked_once_for_each(client):
+    files = {f"{at}.json": b'{"at": %d}' % at for at in range(20)}
+    rows = [{"rfilename": path, "size": len(data), "blobId": git_sha1(data)} for path, data in files.items()]
+    asked = []
+
+    def talk(connection):
+        while head := read_head(connection):
+            path = head.split()[1].decode()
+            asked.append(path)
+            body = files.get(path.rpartition("/")[2]) or json.dumps({"sha": "c" * 40, "siblings": rows}).encode()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    with RawServer(talk) as server:
+        snapshot = fetch(ModelRequest(NAME, allow_patterns=("*",)), hub=client(server.url), policy=QUICK)
+    assert {file.path: (snapshot.path / file.path).read_bytes() for file in snapshot.files} == files
+    assert len(asked) == len(files) + 1

@@ -8,6 +8,7 @@ import time
 import tracemalloc
 import zlib
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -103,7 +104,7 @@ def test_what_never_ends_as_a_listing(client, cache, what):
     begin = time.monotonic()
     with serving(ENDLESS[what]) as server, little_memory(), pytest.raises(ModelDownloadError):
         fetch(NAME, hub=client(server.url), policy=BRIEF)
-    assert time.monotonic() - begin < LONGEST + 1
+    assert time.monotonic() - begin < LONGEST + 10
     assert not list(cache.glob("models--*/refs/*"))
 
 
@@ -112,7 +113,7 @@ def test_what_never_ends_as_a_file(client, cache, what):
     begin = time.monotonic()
     with serving(HONEST, ENDLESS[what]) as server, little_memory(), pytest.raises(ModelDownloadError):
         fetch(NAME, hub=client(server.url), policy=BRIEF)
-    assert time.monotonic() - begin < LONGEST + 1
+    assert time.monotonic() - begin < LONGEST + 10
     assert not list(cache.glob("models--*/refs/*"))
     assert sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) < 1 << 20
 
@@ -169,7 +170,7 @@ def test_answers_that_are_none(client, answer):
     begin = time.monotonic()
     with serving(ANSWERS[answer]) as server, little_memory(), pytest.raises(ModelDownloadError) as caught:
         fetch(NAME, hub=client(server.url), policy=BRIEF)
-    assert time.monotonic() - begin < LONGEST + 1
+    assert time.monotonic() - begin < LONGEST + 10
     assert len(str(caught.value)) < 1000
     assert "password" not in str(caught.value)
 
@@ -179,7 +180,7 @@ def test_answers_that_are_no_file(client, cache, answer):
     begin = time.monotonic()
     with serving(HONEST, ANSWERS[answer]) as server, little_memory(), pytest.raises(ModelDownloadError) as caught:
         fetch(NAME, hub=client(server.url), policy=BRIEF)
-    assert time.monotonic() - begin < LONGEST + 1
+    assert time.monotonic() - begin < LONGEST + 10
     assert len(str(caught.value)) < 1000
     assert not list(cache.glob("models--*/refs/*"))
 
@@ -205,12 +206,15 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS, ids=repr)
-def test_a_path_that_leads_out(client, cache, path):
-    before = set(cache.parent.rglob("*"))
+def test_a_path_that_leads_out(client, tmp_path, path):
+    cache = tmp_path / "a/b/c/d/cache"  # far enough down for every way out to end where it is looked for
+    before = set(tmp_path.rglob("*"))
     with serving(plain(listing("config.json", path)), plain(CONFIG)) as server, pytest.raises(ModelDownloadError):
-        fetch(NAME, hub=client(server.url), policy=BRIEF)
-    assert not [found for found in cache.parent.rglob("*") if found not in before and not found.is_relative_to(cache)]
+        fetch(NAME, hub=client(server.url, cache_dir=cache), policy=BRIEF)
+    made = [found for found in tmp_path.rglob("*") if found not in before and found not in cache.parents]
+    assert all(found.is_relative_to(cache) for found in made)
     assert not list(cache.rglob("*.json"))
+    assert not Path("/tmp/evil.json").exists()
 
 
 ROWS = {

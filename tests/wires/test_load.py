@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -10,13 +12,15 @@ from phaita_loader import (
     InitialisationError,
     ModelRequest,
     NotCached,
+    Unreachable,
     fetch,
     load,
     load_model_and_tokenizer,
     load_pretrained_model,
     robust_model_download,
 )
-from tests.wires.support import QUICK, fresh_process
+from tests.hub import Answer, Commit, Repo
+from tests.wires.support import NAME, QUICK, fresh_process
 
 DEBERTA = "microsoft/deberta-v3-base"
 MISTRAL = "mistralai/Mistral-7B-Instruct-v0.2"
@@ -225,6 +229,40 @@ def test_a_missing_extra_is_named_before_any_request(serve, cache):
     assert "transformers" in told[0], told
     assert "phaita-loader[models]" in told[0]
     assert not hub.seen
+
+
+@pytest.mark.torch
+def test_a_pickle_that_would_run_code_does_not(serve, client, torch, tmp_path):
+    mark, weights = tmp_path / "ran", tmp_path / "pytorch_model.bin"
+
+    class Runs:
+        def __reduce__(self):
+            return Path.touch, (mark,)
+
+    torch.save({"weight": Runs()}, weights)
+    files = import_module("tests.hub.replicas").replica(DEBERTA).files("v1")
+    served = Repo(NAME, [Commit({"config.json": files["config.json"].read(), "pytorch_model.bin": weights})])
+    with pytest.raises(InitialisationError):
+        load(NAME, hub=client(serve(served)), policy=QUICK, tokenizer=False)
+    assert not mark.exists()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("before", ["a call that broke off", "another revision"])
+def test_transformers_itself_finds_a_cache_with_a_history(serve_replica, client, cache, torch, transformers, before):
+    served = serve_replica(DEBERTA)
+    hub = client(served)
+    if before == "another revision":
+        fetch(ModelRequest(DEBERTA, revision="v1"), hub=hub, policy=QUICK)
+    else:
+        served.answer(Answer(on="cdn", match="model.safetensors", cut=50_000))
+        served.answer(Answer(on="cdn", match="model.safetensors", status=503, times=None, skip=1))
+        with pytest.raises(Unreachable):
+            fetch(DEBERTA, hub=hub, policy=dataclasses.replace(QUICK, attempts=1))
+        served.clear()
+    loaded = load(DEBERTA, hub=hub, policy=QUICK, tokenizer=False)
+    theirs = transformers.AutoModel.from_pretrained(DEBERTA, cache_dir=cache, local_files_only=True)
+    assert_same_model(torch, loaded.model, theirs)
 
 
 @pytest.mark.torch

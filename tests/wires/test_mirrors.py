@@ -56,7 +56,7 @@ def test_nobody_at_the_first_endpoint(serve, client):
 
 def test_a_dripping_first_endpoint_does_not_hold_the_attempt(serve, client):
     served = repo(MIB)
-    policy = dataclasses.replace(ONCE, connect=0.3)
+    policy = dataclasses.replace(ONCE, connect=1)
     with RawServer(drip) as first:
         assert_whole(fetch(NAME, hub=client(first.url, serve(served)), policy=policy), served)
 
@@ -74,7 +74,7 @@ def test_a_dripping_body_does_not_hold_it_either(serve, client):
 
     with RawServer(talk) as first:
         hub = client(first.url, serve(served))
-        assert_whole(fetch(NAME, hub=hub, policy=dataclasses.replace(ONCE, connect=0.3)), served)
+        assert_whole(fetch(NAME, hub=hub, policy=dataclasses.replace(ONCE, connect=1)), served)
 
 
 def test_files_come_from_the_mirror_when_the_first_fails_after_the_listing(serve, client):

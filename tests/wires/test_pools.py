@@ -101,7 +101,7 @@ def test_bodies_go_on_over_a_given_client(serve, client, given, cut):
     served = repo(3 * MIB)
     hub = serve(served)
     hub.answer(Answer(on="cdn", times=2, **cut))
-    assert_whole(fetch(NAME, hub=client(hub), policy=dataclasses.replace(ONCE, stall=0.5)), served)
+    assert_whole(fetch(NAME, hub=client(hub), policy=dataclasses.replace(QUICK, stall=1)), served)
     assert sent(hub) <= 1.02 * served.files()[WEIGHTS].size + MIB
 
 

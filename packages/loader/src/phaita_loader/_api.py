@@ -65,9 +65,16 @@ def read_page(opener: Opener, target: Target, headers: Mapping[str, str], limits
 
 
 def list_commit(
-    ask: Ask, endpoint: str, repo_id: str, revision: str, keep: Callable[[str], bool] | None = None
+    ask: Ask,
+    endpoint: str,
+    repo_id: str,
+    revision: str,
+    keep: Callable[[str], bool] | None = None,
+    most: int = _ROWS,
 ) -> Listing:
-    """The commit that a revision means, and its files; a long tree is read without the paths that `keep` refuses.
+    """The commit that a revision means, and its files, `most` at most.
+
+    A long tree is read without the paths that `keep` refuses.
 
     Raises Transient, NotFound, AccessDenied, Corrupt.
     """
@@ -80,7 +87,7 @@ def list_commit(
     rows: Iterable[_Row] = [_sibling(row) for row in siblings]
     tree = len(siblings) >= _MANY or any(size is None or blob is None for _, size, blob, _ in rows)
     if tree:
-        rows = _tree(ask, f"{base}/tree/{commit}?recursive=true", keep or (lambda _: True))
+        rows = _tree(ask, f"{base}/tree/{commit}?recursive=true", keep or (lambda _: True), most)
     return Listing(commit, consistent(listed_file(*row) for row in rows), complete=not (tree and keep))
 
 
@@ -131,7 +138,7 @@ def _sibling(row: Any) -> _Row:
     return row.get("rfilename"), row.get("size"), row.get("blobId"), _mapping(row.get("lfs")).get("sha256")
 
 
-def _tree(ask: Ask, url: str, keep: Callable[[str], bool]) -> Iterator[_Row]:
+def _tree(ask: Ask, url: str, keep: Callable[[str], bool], most: int) -> Iterator[_Row]:
     """The files of a tree, page by page."""
     kept = 0
     for page in _pages(ask, url):
@@ -140,8 +147,8 @@ def _tree(ask: Ask, url: str, keep: Callable[[str], bool]) -> Iterator[_Row]:
             if row.get("type") != "file" or (isinstance(path, str) and not keep(path)):
                 continue
             kept += 1
-            if kept > _ROWS:
-                raise Corrupt(f"the Hub lists more than {_ROWS} files")
+            if kept > most:
+                raise Corrupt(f"the Hub lists more than {most} files")
             yield path, row.get("size"), row.get("oid"), _mapping(row.get("lfs")).get("oid")
 
 

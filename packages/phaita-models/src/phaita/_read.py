@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from phaita.errors import InvalidFile
 
-__all__ = ["checked", "read_text", "read_toml"]
+__all__ = ["Strict", "checked", "read_text", "read_toml"]
 
 T = TypeVar("T")
+
+# Of a model and of a dataclass.
+_NO_SUCH_KEY = {"extra_forbidden", "unexpected_keyword_argument"}
+
+
+class Strict:
+    """Base of a dataclass whose table in a file has its fields and no other keys."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 def read_toml(path: Path, kind: type[T], *, named: str | None = None) -> T:
@@ -41,11 +52,12 @@ def checked(path: Path, content: Any, kind: type[T]) -> T:
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
-        problems = (f"\n  {_key(one['loc'])}: {one['msg']}" for one in error.errors(include_url=False))
-        raise InvalidFile(f"{path}:{''.join(problems)}") from error
+        raise InvalidFile(f"{path}:{''.join(map(_problem, error.errors(include_url=False)))}") from error
 
 
-def _key(location: tuple[int | str, ...]) -> str:
+def _problem(one: ErrorDetails) -> str:
     # A code such as J45.9 holds a dot, so it is quoted as TOML quotes it.
-    parts = (f"[{one}]" if isinstance(one, int) else f'."{one}"' if "." in one else f".{one}" for one in location)
-    return "".join(parts).removeprefix(".") or "the whole"
+    parts = (f"[{key}]" if isinstance(key, int) else f'."{key}"' if "." in key else f".{key}" for key in one["loc"])
+    place = "".join(parts).removeprefix(".")
+    reason = "there is no such key" if one["type"] in _NO_SUCH_KEY else one["msg"].removeprefix("Value error, ")
+    return f"\n  {place}: {reason}" if place else f"\n  {reason}"

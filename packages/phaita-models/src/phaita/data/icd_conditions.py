@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from phaita._read import read_toml
-from phaita.data.symptoms import lexicon
+from phaita._read import Strict, read_toml
+from phaita.data.symptoms import SymptomId
 from phaita.errors import InvalidFile, UnknownCode
 
 __all__ = ["AgeRange", "Condition", "RespiratoryConditions", "read_conditions"]
@@ -31,7 +31,7 @@ class AgeRange(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Strict):
     """One condition; `condition["symptoms"]` answers as `condition.symptoms` does.
 
     symptoms: ids of the lexicon, the most characteristic first.
@@ -40,12 +40,10 @@ class Condition:
     age_ranges: where it is met most often; other ages are not excluded.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
     code: Annotated[str, Field(pattern=r"^[A-Z]\d\d(\.\d+)?$")]
     name: Annotated[str, Field(min_length=1)]
     description: Annotated[str, Field(min_length=1)]
-    symptoms: Texts
+    symptoms: Annotated[tuple[SymptomId, ...], Field(min_length=1)]
     severity_indicators: Texts
     lay_terms: Texts
     age_ranges: Annotated[tuple[AgeRange, ...], Field(min_length=1)]
@@ -93,8 +91,6 @@ def read_conditions(path: Path) -> dict[str, Condition]:
     """A file of conditions, whose symptoms are all in the lexicon. Raises InvalidFile."""
     conditions = read_toml(path, dict[str, Condition], named="code")
     for condition in conditions.values():
-        if unknown := [one for one in condition.symptoms if one not in lexicon()]:
-            raise InvalidFile(f'{path}: "{condition.code}".symptoms: not in the lexicon: {", ".join(unknown)}')
         if len(set(condition.symptoms)) < len(condition.symptoms):
             raise InvalidFile(f'{path}: "{condition.code}".symptoms: one stands there twice')
         if any(one.youngest > one.oldest for one in condition.age_ranges):

@@ -7,30 +7,28 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from phaita._read import read_toml
+from phaita._read import Strict, read_toml
 from phaita.data._negation import SYMPTOM, judged, negation_terms
 from phaita.data._words import Term, find_terms, normalized, words_of
 from phaita.errors import InvalidFile
 
-__all__ = ["Match", "Symptom", "find_symptoms", "lexicon", "read_lexicon"]
+__all__ = ["Match", "Symptom", "SymptomId", "find_symptoms", "lexicon", "read_lexicon"]
 
 FILE = Path(__file__).with_name("symptoms.toml")
 
 
 @dataclass(frozen=True, slots=True)
-class Symptom:
+class Symptom(Strict):
     """One symptom and the ways to say it.
 
     id: its name in code. label: its clinical name, for people.
     phrases: fit behind "I am here with"; the first is the plainest lay one.
     variants: clauses, inflections and spellings that are recognised and never written.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     id: Annotated[str, Field(pattern=r"^[a-z]+(_[a-z]+)*$")]
     label: Annotated[str, Field(min_length=1)]
@@ -73,6 +71,15 @@ def find_symptoms(text: str) -> tuple[Match, ...]:
         start, end = words[found.first].start, words[found.end - 1].end
         matches.append(Match(found.term.symptom, start, end, text[start:end], negated))
     return tuple(matches)
+
+
+def _known(symptom: str) -> str:
+    if symptom not in lexicon():
+        raise ValueError(f"{symptom!r} is not in the lexicon ({FILE.name})")
+    return symptom
+
+
+SymptomId = Annotated[str, AfterValidator(_known)]
 
 
 @cache

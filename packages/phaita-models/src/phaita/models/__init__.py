@@ -1,1 +1,1 @@
-"""The models: one file each, with its configuration beside it."""
+"""The models, one a file."""

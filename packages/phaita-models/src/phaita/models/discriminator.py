@@ -28,6 +28,7 @@ from phaita.models._diagnosis import Diagnosis, diagnoses
 from phaita.models._encoder import cached_encoder, configuration, pooled, tokenized, without_pooler
 from phaita.models._fusion import Fusion
 from phaita.models._graph import GraphEncoder, SymptomGraph
+from phaita.utils.config import Config
 from phaita_loader import Hub, InitialisationError, ModelRequest, Policy, fetch, verify
 from phaita_loader.policy import Deadline
 from phaita_loader.retry import SYSTEM
@@ -82,6 +83,18 @@ class DiscriminatorConfig:
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout must be 0 or more and below 1, got {self.dropout!r}")
 
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """What the package's configuration says of this model; the rest has its defaults."""
+        asked = config.model
+        return cls(
+            encoder=asked.deberta_model,
+            max_length=asked.max_length,
+            node_size=asked.gnn_hidden,
+            graph_heads=asked.gnn_heads,
+            dropout=asked.dropout,
+        )
+
 
 class DiagnosisDiscriminator(nn.Module):
     """A text encoder and the symptom graph, fused, with two heads.
@@ -130,18 +143,19 @@ class DiagnosisDiscriminator(nn.Module):
         policy: Policy | None = None,
         hub: Hub | None = None,
         revision: str = "main",
-        config: DiscriminatorConfig | None = None,
+        config: DiscriminatorConfig | Config | None = None,
         device: str | torch.device | None = None,
     ) -> Self:
         """A model in evaluation mode from a checkpoint (a folder or a repo), or around the text encoder of that name.
 
-        None is the config's encoder. A checkpoint brings its own config, its tokenizer and its symptom graph; around a
+        No name is the encoder of the config, else microsoft/deberta-v3-base. A checkpoint brings its own config, its tokenizer and its symptom graph; around a
         plain encoder the heads are untrained. Everything is fetched and checked by phaita_loader, as `policy` and
         `hub` say, from one commit.
 
         Raises ModelDownloadError where the bytes can't be had; InitialisationError where they make no model, are of a
         newer format or of other conditions; ValueError for a name that can't be meant, or a config beside a checkpoint.
         """
+        config = DiscriminatorConfig.of(config) if isinstance(config, Config) else config
         name = model_name or (config and config.encoder) or _DEFAULT_ENCODER
         if Path(name).is_dir() or not isinstance(name, str):
             model = cls._from_folder(Path(name), config)
