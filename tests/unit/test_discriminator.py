@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phaita.utils.config import Config, ModelConfig
 from tests.unit.encoders import discriminator, encoder, tokenizer
 
 pytestmark = pytest.mark.torch
@@ -407,6 +408,13 @@ WRONG = [
 def test_a_config_that_makes_no_sense_names_the_field(field, value):
     with pytest.raises(ValueError, match=field):
         phaita.DiscriminatorConfig(**{field: value})
+
+
+def test_the_packages_configuration_is_taken_over():
+    model = ModelConfig(deberta_model="org/name", max_length=99, dropout=0.4, gnn_hidden=24, gnn_heads=3)
+    config = phaita.DiscriminatorConfig.of(Config(model=model))
+    told = (config.encoder, config.max_length, config.dropout, config.node_size, config.graph_heads)
+    assert told == ("org/name", 99, 0.4, 24, 3)
 
 
 @pytest.mark.cuda

@@ -148,9 +148,9 @@ class DiagnosisDiscriminator(nn.Module):
     ) -> Self:
         """A model in evaluation mode from a checkpoint (a folder or a repo), or around the text encoder of that name.
 
-        No name is the encoder of the config, else microsoft/deberta-v3-base. A checkpoint brings its own config, its tokenizer and its symptom graph; around a
-        plain encoder the heads are untrained. Everything is fetched and checked by phaita_loader, as `policy` and
-        `hub` say, from one commit.
+        Without a name it is the config's encoder, else microsoft/deberta-v3-base. A checkpoint brings its own config,
+        its tokenizer and its symptom graph; around a plain encoder the heads are untrained. Everything is fetched and
+        checked by phaita_loader, as `policy` and `hub` say, from one commit.
 
         Raises ModelDownloadError where the bytes can't be had; InitialisationError where they make no model, are of a
         newer format or of other conditions; ValueError for a name that can't be meant, or a config beside a checkpoint.
