@@ -376,7 +376,8 @@ def descend(model, texts, labels):
     torch.nn.functional.cross_entropy(model(texts)["diagnosis_logits"], labels).backward()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter -= 0.1 * parameter.grad
+            if parameter.grad is not None:  # the other head's have none
+                parameter -= 0.1 * parameter.grad
 
 
 def test_it_learns():
@@ -385,7 +386,7 @@ def test_it_learns():
     texts = ["wheezing and chest tightness", "coughing up blood", "fever and shaking chills"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for _ in range(60):
+        for _ in range(40):
             descend(model, texts, torch.tensor([0, 5, 1]))
     answers = predicted(model, [*texts, "shaking chills and a fever"], top_k=1)
     assert [records[0].code for records in answers] == ["J45.9", "J81.0", "J18.9", "J18.9"]
