@@ -126,6 +126,13 @@ def test_a_failed_save_leaves_the_old_checkpoint(model, folder):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_save_that_breaks_off_makes_no_checkpoint(model, tmp_path):
+    (tmp_path / "tokenizer.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"tokenizer\.json"):
+        model.save_pretrained(tmp_path)
+    assert not (tmp_path / DESCRIPTION).exists()
+
+
 def test_a_config_beside_a_checkpoint_is_refused(folder):
     with pytest.raises(ValueError, match=r"set `model\.config`"):
         from_pretrained(folder, config=phaita.DiscriminatorConfig())
