@@ -113,7 +113,10 @@ def test_a_checkpoint_may_be_replaced_while_it_is_in_use(model, folder):
     kept = {name: one.clone() for name, one in loaded.state_dict().items()}
     with torch.no_grad():
         model.fusion.diagnosis.bias += 1
-    model.save_pretrained(folder)
+    before = (folder / WEIGHTS).read_bytes()
+    with (folder / WEIGHTS).open("rb") as mapped:
+        model.save_pretrained(folder)
+        assert mapped.read() == before
     assert all(torch.equal(one, kept[name]) for name, one in loaded.state_dict().items())
     assert_same(model, from_pretrained(folder))
 
