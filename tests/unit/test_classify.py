@@ -190,7 +190,7 @@ NETWORK: list[tuple[Exception, str]] = [
     (OSError(errno.ENETUNREACH, "Network is unreachable"), "broke"),
     # A firewall's refusal, which is not a CA file's.
     (
-        wrapped(u3.NewConnectionError(POOL, "x"), PermissionError(errno.EPERM, "Operation not permitted")),
+        wrapped(u3.NewConnectionError(POOL, "x"), PermissionError(errno.EPERM, "no")),
         "can't be reached",
     ),
 ]
