@@ -260,7 +260,7 @@ def test_a_denied_wording_is_denied(pair: tuple[str, str]) -> None:
 BROKEN = [
     ('label = "Fever"', "label = 3", "fever.label"),
     ('label = "Fever"', 'label = "Fever"\nextra = 1', "fever.extra"),
-    ('"a fever", "a raised temperature", "feeling hot and feverish", "burning up", ', "", "fever.phrases"),
+    ('"one sneeze after another", ', "", "sneezing.phrases"),
     ('"pyrexia"', '"..."', "fever: '...' has no word"),
     ('"pyrexia"', '"Wheezing"', "'wheezing' stands for both fever and wheezing"),
     ("[fever]", "[Fever]", "Fever.id"),
