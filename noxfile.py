@@ -53,7 +53,8 @@ def tests(session: nox.Session) -> None:
         session.install(*MODELS, *groups("tests", "faults", "replicas"))
         session.run("pytest", "-m", "not faults", *SIDE_BY_SIDE, *session.posargs)
     else:
-        session.install(*LOADER, *groups("tests", "faults"))
+        session.install(*LOADER, *groups("data", "tests", "faults"))
+        session.install("--no-deps", "-e", "packages/phaita-models")  # its dependencies bring torch
         session.run("pytest", "-m", "not faults and not torch", *SIDE_BY_SIDE, *session.posargs)
 
 
@@ -101,3 +102,5 @@ def package(session: nox.Session) -> None:
     session.run("python", "-c", "import phaita_loader, importlib.util as u; assert u.find_spec('torch') is None")
     session.install("--no-deps", *map(str, wheels.glob("phaita_models-*.whl")))
     session.run("python", "-c", "from phaita.utils.model_loader import robust_model_download")
+    session.install(*groups("data"))
+    session.run("python", "-c", "from phaita.models.bayesian_network import BayesianSymptomNetwork as N; N()")

@@ -1,0 +1,65 @@
+"""What PHAITA's code relies on: the paths, and that importing is cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import phaita
+
+FOLDER = Path(phaita.__file__).parent
+MODULES = {
+    path.relative_to(FOLDER).with_suffix("").as_posix().replace("/", "."): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted(FOLDER.rglob("*.py"))
+}
+
+
+def stated(tree: ast.Module) -> list[str]:
+    """The module's `__all__`."""
+    values = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and [ast.unparse(one) for one in node.targets] == ["__all__"]
+    ]
+    return list(ast.literal_eval(values[0])) if values else []
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__init__")])
+def test_every_module_says_what_is_public(name: str) -> None:
+    tree = MODULES[name]
+    public = stated(tree)
+    assert public
+    capitals = [one for one in public if one.isupper()]
+    # ruff's order of __all__: constants, classes, functions.
+    assert public == sorted(public, key=lambda one: (one not in capitals, one[0].islower(), one))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_is_public_is_documented(name: str) -> None:
+    tree = MODULES[name]
+    assert ast.get_docstring(tree)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in stated(tree):
+            members = node.body if isinstance(node, ast.ClassDef) else []
+            methods = [one for one in members if isinstance(one, ast.FunctionDef) and not one.name.startswith("_")]
+            assert [one.name for one in [node, *methods] if not ast.get_docstring(one)] == []
+
+
+def test_imports_are_absolute() -> None:
+    levels = {node.level for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert levels == {0}
+
+
+LIGHT = ["phaita", "phaita.data.icd_conditions", "phaita.utils.config", "phaita.models.enhanced_bayesian_network"]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_importing_it_is_cheap(module: str) -> None:
+    heavy = "{'torch', 'torch_geometric', 'transformers', 'huggingface_hub', 'sklearn'}"
+    code = f"import sys, {module}; print({heavy} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert answer.stdout.strip() == "set()"
