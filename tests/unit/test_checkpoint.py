@@ -101,6 +101,18 @@ def test_loading_draws_nothing_for_the_encoder(folder, model):
         assert_same(model, from_pretrained(folder))
 
 
+def test_weights_that_an_encoder_ties_stay_tied(model, tmp_path):
+    from transformers import T5Config, T5EncoderModel
+
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    t5 = T5EncoderModel(T5Config(vocab_size=len(model.tokenizer), **sizes)).eval()
+    model = phaita.DiagnosisDiscriminator(t5, model.tokenizer, model.config, trained_on=RECORD).eval()
+    model.save_pretrained(tmp_path)
+    loaded = from_pretrained(tmp_path)
+    assert_same(model, loaded)
+    assert loaded.encoder.shared.weight is loaded.encoder.encoder.embed_tokens.weight
+
+
 def test_what_is_written(folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {DESCRIPTION, WEIGHTS, "README.md", "tokenizer.json", "tokenizer_config.json"}
@@ -200,6 +212,7 @@ def test_symptoms_that_came_later_do_no_harm(tmp_path):
 
 BROKEN = {
     "no JSON": lambda content: "{",
+    "a bottomless pit": lambda content: "[" * 100_000,
     "no table": lambda content: "[]",
     "nothing": lambda content: "{}",
     "an unknown setting": lambda content: json.dumps({**content, "config": {**content["config"], "colour": "red"}}),
