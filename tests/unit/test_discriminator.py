@@ -33,6 +33,12 @@ def model():
     return discriminator()
 
 
+@pytest.fixture(scope="module")
+def shared():
+    """For whom makes many calls and changes nothing."""
+    return discriminator()
+
+
 def predicted(model, texts, **options):
     return model.predict_diagnosis(texts, allow_untrained=True, **{"top_k": 10, "seed": 1, **options})
 
@@ -283,13 +289,10 @@ def test_what_is_no_number_is_abstained_from(model):
 
 @settings(max_examples=25)
 @given(st.text())
-def test_any_text_has_an_answer(text):
-    for record in predicted(SHARED, [text], num_mc_samples=2)[0]:
+def test_any_text_has_an_answer(shared, text):
+    for record in predicted(shared, [text], num_mc_samples=2)[0]:
         assert record.interval[0] <= record.probability <= record.interval[1]
         assert record.abstained or any(not match.negated for match in record.evidence)
-
-
-SHARED = discriminator()
 
 
 def test_threads_may_share_a_model(model):
