@@ -74,6 +74,8 @@ class Templates(Strict):
             _check(f"patient.{id_}", text, _SLOTS)
         for id_, text in self.caller.items():
             _check(f"caller.{id_}", text, {*_SLOTS, "who", "he"})
+            if "{who}" not in _OPTIONAL.sub("", text):
+                raise ValueError(f"caller.{id_}: does not say, outside of brackets, {{who}} it is about")
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -154,7 +154,7 @@ class RealismScorer:
 
     def _mean_log_likelihood(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Nats per token after the first of each row: [B]; 0 for a row that ends with its first."""
-        ids, mask = (tensor.to(self.lm.device) for tensor in padded(rows, 0, "right"))  # [B, T]
+        ids, mask = padded(rows, 0, "right", self.lm.device)  # [B, T]
         logits = self.lm(input_ids=ids, attention_mask=mask).logits.float()  # [B, T, V]
         real = functional.pad(mask[:, 1:], (0, 1))  # [B, T]: 1 where a token comes next
         following = functional.pad(ids[:, 1:], (0, 1)).masked_fill(real == 0, _NOTHING)  # [B, T]
@@ -181,7 +181,7 @@ class RealismScorer:
         vectors = torch.zeros(len(rows), self.encoder.config.hidden_size, device=device)
         for batch in batches([len(row) for row in rows], self.config.batch_tokens):
             fill = tokenizer.pad_token_id or 0
-            ids, mask = (tensor.to(device) for tensor in padded([rows[index] for index in batch], fill, "right"))
+            ids, mask = padded([rows[index] for index in batch], fill, "right", device)  # [B, T]
             hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # [B, T, D]
             vectors[batch] = (hidden * mask.unsqueeze(-1)).sum(1)  # [B, D]
         return functional.normalize(vectors, dim=-1)
