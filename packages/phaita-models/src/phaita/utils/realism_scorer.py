@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, overload
 
@@ -121,7 +122,9 @@ class RealismScorer:
 
     def compute_realism_score(self, complaints: Sequence[str]) -> Tensor:
         """The overall score of each text: [B], in [0, 1]."""
-        return self.get_detailed_scores(_several(complaints))["overall"]
+        if isinstance(complaints, str):
+            raise TypeError("complaints is a list of texts; for one text use [text]")
+        return self.get_detailed_scores(complaints)["overall"]
 
     @overload
     def get_detailed_scores(self, complaints: str) -> dict[str, float]: ...
@@ -165,13 +168,17 @@ class RealismScorer:
 
     def _coherence(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Of each text its coherence, and 1 where neighbouring sentences gave it, else 0: [B] each."""
-        parts = [sentences if len(sentences := _sentences(text)) > 1 else [] for text in texts]
-        vectors = self._embed([sentence for sentences in parts for sentence in sentences])  # [S, D]
-        near = iter([1.0, *(vectors[1:] * vectors[:-1]).sum(-1).tolist()])  # of each sentence to the one before it
-        own = [[next(near) for _ in sentences][1:] for sentences in parts]
-        means = [min(1.0, max(0.0, sum(cosines) / len(cosines))) if cosines else 1.0 for cosines in own]
-        device = self.lm.device
-        return torch.tensor(means, device=device), torch.tensor([float(bool(c)) for c in own], device=device)
+        neighbours = [list(pairwise(_sentences(text))) for text in texts]
+        distinct = list(dict.fromkeys(sentence for own in neighbours for pair in own for sentence in pair))
+        rows = {sentence: row for row, sentence in enumerate(distinct)}
+        vectors = self._embed(distinct)  # [S, D]
+        ones = [rows[one] for own in neighbours for one, _ in own]
+        others = [rows[other] for own in neighbours for _, other in own]
+        near = iter((vectors[ones] * vectors[others]).sum(-1).tolist())
+        cosines = [[next(near) for _ in own] for own in neighbours]
+        means = [min(1.0, max(0.0, sum(own) / len(own))) if own else 1.0 for own in cosines]
+        paired = [float(len(own) > 0) for own in cosines]
+        return torch.tensor(means, device=self.lm.device), torch.tensor(paired, device=self.lm.device)
 
     def _embed(self, sentences: Sequence[str]) -> Tensor:
         """Vectors of length 1, the means over each sentence's tokens: [S, D]."""
@@ -226,12 +233,6 @@ def create_realism_scorer(
     """
     encoders = ENCODERS if use_medical_model else (model_name,)
     return RealismScorer.from_pretrained(encoders, device=device, **options)
-
-
-def _several(complaints: Sequence[str]) -> Sequence[str]:
-    if isinstance(complaints, str):
-        raise TypeError("complaints is a list of texts; for one text use [text]")
-    return complaints
 
 
 def _start_token(tokenizer: Any) -> int:
