@@ -136,7 +136,9 @@ class ComplaintGenerator(nn.Module):
                 raise
             _LOG.warning("templates instead of %s write the complaints: %s", model_name, error.cause)
             return TemplateComplaintGenerator()
-        return cls(loaded.model, loaded.tokenizer, config).eval()
+        generator = cls(loaded.model, loaded.tokenizer, config)
+        generator.eval()
+        return generator
 
     def generate_complaint(self, presentation: PatientPresentation, *, seed: int | None = None) -> str:
         """One complaint: the first that `generate_complaints` gives for this seed."""
