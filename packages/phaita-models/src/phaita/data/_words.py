@@ -14,6 +14,7 @@ __all__ = ["Found", "Term", "Word", "find_terms", "normalized", "words_of"]
 
 _WORD = re.compile(r"\d+(?:[.,:]\d+)+|[^\W_]+(?:['\u2019\u02bc][^\W_]+)*")
 _APOSTROPHES = re.compile(r"['\u2019\u02bc]")
+# A hyphen stands where a space may; across any other mark two words belong to different things.
 _JOINS = re.compile(r"\s+|\s*[-\u2010\u2011]\s*")
 _ENDS = re.compile(r"[.;:!?\u2026\n]|\u2014|\s[-\u2013]\s")
 _PRONOUNS = {
@@ -23,6 +24,7 @@ _PRONOUNS = {
     **dict.fromkeys(("they've", "we've", "you've"), "i've"),
 }
 _ARTICLES = frozenset({"a", "an", "the"})
+# They say how bad it is, not what it is.
 _DEGREES = frozenset({"extremely", "pretty", "quite", "rather", "really", "terribly", "very"})
 
 

@@ -85,6 +85,7 @@ SymptomId = Annotated[str, AfterValidator(_known)]
 
 @cache
 def _all_terms() -> Mapping[tuple[str, ...], Term]:
+    # A symptom that begins with a word of negation ("no energy") is longer than that word, so it wins.
     return {**negation_terms(), **_terms(FILE, lexicon())}
 
 
