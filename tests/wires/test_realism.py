@@ -13,7 +13,7 @@ import pytest
 
 from phaita.models.presentation import SymptomGenerator
 from phaita.models.templates import TemplateComplaintGenerator
-from phaita_loader import DeadlineExceeded, InitialisationError, NotFound, Policy, load
+from phaita_loader import DeadlineExceeded, NotFound, Policy, load
 from tests.hub import Commit, Repo
 from tests.unit import language
 from tests.wires.support import QUICK
@@ -65,7 +65,7 @@ def test_those_that_do_not_load_are_passed_over_and_named(scorer, caplog):
         made = scorer("bert-base-uncased")
     assert made.encoder_name == "bert-base-uncased"
     assert list(made.passed_over) == [CLINICAL, BIOBERT]
-    assert all(isinstance(error, NotFound) for error in made.passed_over.values())
+    assert all("no such" in reason for reason in made.passed_over.values())
     told = [record.getMessage() for record in caplog.records if record.name.startswith("phaita.")]
     assert [one.split()[0] for one in told] == [CLINICAL, BIOBERT]
 
@@ -74,7 +74,7 @@ def test_bytes_that_are_no_model_are_passed_over(serve, client, realism, replica
     broken = Repo(CLINICAL, [Commit({**replica(CLINICAL).commits[-1].files, "config.json": b"{}"})])
     hub = client(serve(broken, replica("bert-base-uncased"), replica("gpt2")))
     made = realism.RealismScorer.from_pretrained([CLINICAL, "bert-base-uncased"], hub=hub, policy=QUICK)
-    assert isinstance(made.passed_over[CLINICAL], InitialisationError)
+    assert "can't be built" in made.passed_over[CLINICAL]
 
 
 def test_when_none_loads_the_first_error_is_raised(scorer):

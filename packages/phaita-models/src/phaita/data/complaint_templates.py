@@ -111,7 +111,7 @@ def filled(template: str, slots: Mapping[str, str]) -> str:
 
 
 def listed(phrases: Sequence[str]) -> str:
-    """ "a, b and c"; with a comma before the "and" where a phrase has one of its own."""
+    """All in one phrase, with a comma before the last "and" where a phrase has an "and" or a comma of its own."""
     if len(phrases) < 2:
         return "".join(phrases)
     nested = any(" and " in phrase or "," in phrase for phrase in phrases)

@@ -17,7 +17,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Any, overload
 
 import torch
@@ -28,7 +27,7 @@ from phaita.data.symptoms import find_symptoms
 from phaita.utils._inference import batches, default_device, evaluating, padded, room_for
 from phaita.utils._loading import Loading
 from phaita.utils.config import ModelConfig
-from phaita_loader import Hub, LoaderError, Policy
+from phaita_loader import Hub, Policy
 
 __all__ = ["ENCODERS", "RealismConfig", "RealismLoss", "RealismScorer", "create_realism_scorer"]
 
@@ -37,7 +36,7 @@ ENCODERS = _DEFAULT.realism_encoders
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"[^\W_]")
-_NOTHING = -100
+_IGNORED = -100  # by cross_entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class RealismConfig:
 class RealismScorer:
     """Scores complaints with an encoder and a causal language model that exist; `from_pretrained` loads them.
 
-    encoder_name: which encoder it is; passed_over: those before it in the list, each with the error of its load.
+    encoder_name: which encoder it is; passed_over: those before it in the list, each with why it did not load.
     Raises ValueError for a language model whose tokenizer has no token to start a text with.
     """
 
@@ -82,18 +81,18 @@ class RealismScorer:
         config: RealismConfig | None = None,
         *,
         encoder_name: str | None = None,
-        passed_over: Mapping[str, LoaderError] = MappingProxyType({}),
+        passed_over: Mapping[str, str] | None = None,
     ) -> None:
         self.encoder, self.encoder_tokenizer = encoder, encoder_tokenizer
         self.lm, self.lm_tokenizer = lm, lm_tokenizer
         self.config = config or RealismConfig()
-        self.encoder_name, self.passed_over = encoder_name, passed_over
+        self.encoder_name, self.passed_over = encoder_name, dict(passed_over or {})
         self._start = _start_token(lm_tokenizer)
 
     @classmethod
     def from_pretrained(
         cls,
-        encoders: Sequence[str] = ENCODERS,
+        encoders: str | Sequence[str] = ENCODERS,
         perplexity_model: str = _DEFAULT.perplexity_model,
         *,
         policy: Policy | None = None,
@@ -108,7 +107,7 @@ class RealismScorer:
         language model's own, and DeadlineExceeded at once.
         """
         loading = Loading.starting(policy, hub, default_device(device))
-        found = loading.first(encoders, "auto")
+        found = loading.first([encoders] if isinstance(encoders, str) else encoders, "auto")
         lm = loading.load(perplexity_model, "causal_lm")
         return cls(
             found.loaded.model,
@@ -160,10 +159,8 @@ class RealismScorer:
         ids, mask = padded(rows, 0, "right", self.lm.device)  # [B, T]
         logits = self.lm(input_ids=ids, attention_mask=mask).logits.float()  # [B, T, V]
         real = functional.pad(mask[:, 1:], (0, 1))  # [B, T]: 1 where a token comes next
-        following = functional.pad(ids[:, 1:], (0, 1)).masked_fill(real == 0, _NOTHING)  # [B, T]
-        losses = functional.cross_entropy(
-            logits.flatten(0, 1), following.flatten(), ignore_index=_NOTHING, reduction="none"
-        )
+        following = functional.pad(ids[:, 1:], (0, 1)).masked_fill(real == 0, _IGNORED)  # [B, T]
+        losses = functional.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")  # [B * T]
         return -losses.view_as(ids).sum(1) / real.sum(1).clamp(min=1)
 
     def _coherence(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -231,8 +228,7 @@ def create_realism_scorer(
 
     `options` are those of `RealismScorer.from_pretrained`, whose errors it raises.
     """
-    encoders = ENCODERS if use_medical_model else (model_name,)
-    return RealismScorer.from_pretrained(encoders, device=device, **options)
+    return RealismScorer.from_pretrained(ENCODERS if use_medical_model else model_name, device=device, **options)
 
 
 def _start_token(tokenizer: Any) -> int:
