@@ -78,6 +78,10 @@ def fresh_process(code: str, **environment: str) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
+INTERRUPTIBLE = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""Code that makes Ctrl-C mean something where whoever started the tests had it ignored, as a shell's & has."""
+
+
 def fetching(hub_url: str, cache: Path) -> str:
     """Code that fetches the usual repo and prints the commit."""
     return (

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from tests.hub import Answer
-from tests.wires.support import MIB, WEIGHTS, bodies, fetching, fresh_process, repo, wait_until
+from tests.wires.support import INTERRUPTIBLE, MIB, WEIGHTS, bodies, fetching, fresh_process, repo, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child on Windows")
 
@@ -27,7 +27,9 @@ def test_ctrl_c_ends_every_wait_and_says_how_to_go_on(serve, cache, situation):
         hub.answer(answers[situation])
     lock = cache / ".locks" / "models--org--name" / f"{served.files()[WEIGHTS].digest}.lock"
     lock.parent.mkdir(parents=True)
-    code = fetching(hub.url, cache).replace("first=0.05", "first=60").replace("timeout=30", "timeout=300")
+    code = INTERRUPTIBLE + fetching(hub.url, cache).replace("first=0.05", "first=60").replace(
+        "timeout=30", "timeout=300"
+    )
     with FileLock(lock) if situation == "lock" else contextlib.nullcontext(), fresh_process(code) as process:
         wait_until(lambda: "resolve-cache" in str(hub.seen) if situation == "lock" else bodies(hub))
         time.sleep(0.5)

@@ -15,6 +15,7 @@ import pytest
 from phaita_loader import fetch
 from tests.hub import Answer
 from tests.wires.support import (
+    INTERRUPTIBLE,
     MIB,
     NAME,
     QUICK,
@@ -79,7 +80,7 @@ def test_ctrl_c_ends_at_once_and_keeps_every_byte(serve, client, cache):
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", pause=60, after=PAUSE))
-    with fresh_process(fetching(hub.url, cache)) as process:
+    with fresh_process(INTERRUPTIBLE + fetching(hub.url, cache)) as process:
         wait_until(lambda: arrived(cache) == PAUSE)
         process.send_signal(signal.SIGINT)
         begin = time.monotonic()
