@@ -366,7 +366,7 @@ BROKEN = [
     ('age_groups = ["elderly"]', 'age_groups = ["old"]', 'conditions."J18.9".rare[0].age_groups[0]: '),
     ("[age_groups.child]", "[age_groups.baby]", "age_groups: missing: child"),
     ("[severities.moderate]", "", "severities: missing: moderate"),
-    ("[comorbidities.smoking]", "[comorbidities.snoring]", "comorbidities: missing: smoking"),
+    ("[comorbidities.hypertension.", "[comorbidities.snoring.", "comorbidities: missing: hypertension"),
     ("allergies = 1.4", "allergies = 0.0", "age_groups.child.allergies: "),
     ("allergies = 1.4", "allergys = 1.4", "'allergys' is not in the lexicon"),
     ("fatigue = 0.25", "fatigue = 25", "comorbidities.diabetes.causes.fatigue: "),

@@ -188,6 +188,11 @@ NETWORK: list[tuple[Exception, str]] = [
     (u3.SSLError(ssl.SSLEOFError(8, "EOF occurred")), "TLS with host.test broke"),
     (u3.ProtocolError(f"weird {SIGNED}"), "broke"),
     (OSError(errno.ENETUNREACH, "Network is unreachable"), "broke"),
+    # A firewall's refusal, which is not a CA file's.
+    (
+        wrapped(u3.NewConnectionError(POOL, "x"), PermissionError(errno.EPERM, "no")),
+        "can't be reached",
+    ),
 ]
 
 
@@ -203,6 +208,7 @@ PERMANENT = [
     (u3.SSLError(ssl.SSLCertVerificationError(1, "certificate verify failed")), "SSL_CERT_FILE"),
     (u3.MaxRetryError(POOL, "/", u3.SSLError(ssl.SSLCertVerificationError(1, "no"))), "SSL_CERT_FILE"),
     (u3.LocationParseError("http://["), "HF_ENDPOINT"),
+    (FileNotFoundError(errno.ENOENT, "No such file"), "SSL_CERT_FILE"),
 ]
 
 

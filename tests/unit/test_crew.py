@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from phaita_loader._cache import RepoCache
 from phaita_loader._crew import bring
-from phaita_loader._partial import present
+from phaita_loader._leftovers import present
 from phaita_loader._route import Route
 from phaita_loader.errors import Corrupt, NotFound
 from phaita_loader.listing import RemoteFile
@@ -96,7 +96,7 @@ def test_a_permanent_error_ends_the_others_at_once(route: Route, hub: FakeHub) -
     with pytest.raises(NotFound):
         run(route, "0.bin", "1.bin")
     file = listed("0.bin", REPO["0.bin"])
-    assert present(route.cache.ours, [file]) in {0, 100}
+    assert present(route.cache.ours, [file]).total() in {0, 100}
     with FileLock(route.cache.lock(file), timeout=0):
         pass
 
@@ -199,3 +199,88 @@ def test_a_failure_does_not_wait_for_files_that_wait_for_another_process(route: 
     hub.answers["1.bin"].append(Transient("refused"))
     with FileLock(route.cache.lock(locked)), pytest.raises(Transient, match="refused"):
         run(route, "0.bin", "5.bin", "1.bin")
+
+
+class Large(FakeHub):
+    """One file of several MiB, whose first connection brings two of them and then no more."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        super().__init__(cache_dir)
+        self.repo["large.bin"] = noise(5 << 20)
+        self.file = listed("large.bin", self.repo["large.bin"])
+        self.answers["large.bin"].append(Gives(2 << 20, silent=True))
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Large:
+    return Large(tmp_path / "large")
+
+
+def timed(hub: Large, clock: FakeClock, after: int) -> Route:
+    """A route on whose clock time passes only once so many bytes have come."""
+    cache = RepoCache(hub.cache_dir, "org/name")
+    cache.prepare(COMMIT)
+    came: list[int] = []
+
+    def listen(event: Event) -> None:
+        came.extend([event.count] if isinstance(event, Received) else [])
+        clock.tick = 2.5 if sum(came) == after else 0.0
+
+    return Route(hub, cache, COMMIT, Policy(timeout=20.0), listen=listen, clock=clock.clock)
+
+
+def test_an_attempt_that_brought_enough_goes_on_over_a_new_connection(large: Large, clock: FakeClock) -> None:
+    route = timed(large, clock, after=2 << 20)
+    bring([large.file], route, Deadline(1020.0), NEVER)
+    assert route.cache.holds(large.file, "full")
+    assert [start for _, start, _ in large.opened] == [0, 2 << 20]
+
+
+def test_without_another_credit_it_ends_there(large: Large, clock: FakeClock) -> None:
+    large.answers["large.bin"].append(Gives(1000, silent=True))
+    route = timed(large, clock, after=2 << 20)
+    clock.tick = 0.0
+    ended: list[Transient] = []
+
+    def attempt() -> None:
+        with pytest.raises(Transient, match="not done in time") as caught:
+            bring([large.file], replace(route, listen=lambda event: _tick(clock, event)), Deadline(1020.0), NEVER)
+        ended.append(caught.value)
+
+    attempt()
+    assert (ended[0].received, present(route.cache.ours, [large.file]).total()) == (1000, (2 << 20) + 1000)
+    assert ended[0].excused >= 20.0
+
+
+def _tick(clock: FakeClock, event: Event) -> None:
+    """Time passes between one silence and the next."""
+    clock.tick = 2.5 if isinstance(event, Received) else clock.tick
+
+
+def test_time_that_digests_take_is_not_the_attempts(large: Large, clock: FakeClock) -> None:
+    class Slow(RepoCache):
+        """A cached blob of the right size, on a disk that is in no hurry."""
+
+        def holds(self, file: RemoteFile, verify: str) -> bool:
+            clock.tick = 2.5
+            while clock.at < 1300.0:
+                threading.Event().wait(0.001)
+            clock.tick = 0.0
+            return False
+
+    large.answers.clear()
+    cache = Slow(large.cache_dir, "org/name")
+    cache.prepare(COMMIT)
+    bring([large.file], Route(large, cache, COMMIT, Policy(), clock=clock.clock), Deadline(1020.0), NEVER)
+    assert cache.blob(large.file).read_bytes() == large.repo["large.bin"]
+
+
+def test_what_is_done_is_not_looked_at_again(route: Route, hub: FakeHub) -> None:
+    done: set[str] = set()
+    hub.answers["1.bin"].append(Transient("refused"))
+    with pytest.raises(Transient):
+        bring([listed(path, REPO[path]) for path in ("0.bin", "1.bin")], route, NEVER, NEVER, done)
+    assert done == {listed("0.bin", REPO["0.bin"]).digest}
+    route.cache.blob(listed("0.bin", REPO["0.bin"])).unlink()
+    bring([listed(path, REPO[path]) for path in ("0.bin", "1.bin")], route, NEVER, NEVER, done)
+    assert held(route) == {"1.bin"}

@@ -24,10 +24,10 @@ from phaita_loader.errors import (
 from phaita_loader.fetch import Snapshot, fetch
 from phaita_loader.listing import Listing, RemoteFile
 from phaita_loader.policy import Policy
-from phaita_loader.progress import Done, Event, Plan
+from phaita_loader.progress import Done, Event, Plan, Received, Verified
 from phaita_loader.request import ModelRequest
 from phaita_loader.retry import Transient
-from tests.unit.fakes import COMMIT, OTHER_COMMIT, FakeClock, FakeHub, Gives, listing_of, noise, safetensors
+from tests.unit.fakes import COMMIT, OTHER_COMMIT, FakeClock, FakeHub, Gives, listed, listing_of, noise, safetensors
 
 REPO = {"config.json": b"{}", "vocab.txt": b"a\nb\n", "model.safetensors": safetensors(noise(20_000))}
 SHARDED = {
@@ -315,3 +315,30 @@ def test_partials_that_nobody_asked_for_again_go_with_the_next_download(hub: Fak
     os.utime(old, (0, 0))
     fetch(MAIN, hub=hub)
     assert not old.exists()
+
+
+def test_every_byte_is_told_once_and_every_file_verified_once(hub: FakeHub) -> None:
+    events: list[Event] = []
+    hub.answers["model.safetensors"].extend([Gives(9_000, RESET), Gives(0), Gives(3_000, RESET), Gives(0)])
+    fetch(MAIN, hub=hub, listen=events.append, clock=FakeClock().clock)
+    total = next(event.total for event in events if isinstance(event, Plan))
+    assert sum(event.count for event in events if isinstance(event, Received)) == total
+    assert sorted(event.path for event in events if isinstance(event, Verified)) == sorted(REPO)
+
+
+def test_what_another_call_brought_is_not_told_as_new(hub: FakeHub, cache: RepoCache) -> None:
+    """5,000 bytes are there when the plan is told; all others come from another process."""
+    hub.answers["model.safetensors"].extend([Gives(5_000, RESET), Gives(0)])
+    with pytest.raises(Unreachable):
+        fetch(MAIN, hub=hub, policy=Policy(attempts=1))
+    events: list[Event] = []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Plan):
+            cache.blob(listed("model.safetensors", REPO["model.safetensors"])).write_bytes(REPO["model.safetensors"])
+
+    fetch(MAIN, hub=quiet(hub), listen=listen)
+    planned = next(event for event in events if isinstance(event, Plan))
+    assert planned.present == 5_000
+    assert sum(event.count for event in events if isinstance(event, Received)) == planned.total - planned.present

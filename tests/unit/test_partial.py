@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaita_loader._partial import Partial, clean, present
+from phaita_loader._leftovers import clean, present
+from phaita_loader._partial import Partial
 from phaita_loader._pieces import spans_with
 from phaita_loader._record import FORMAT, NAME
 from phaita_loader.listing import RemoteFile
@@ -56,7 +57,7 @@ def left_behind(folder: Path, data: bytes = DATA[:400], *, offset: int = 0) -> P
 def test_bytes_survive_their_owner(folder: Path) -> None:
     home = left_behind(folder)
     assert home.is_dir()
-    assert present(folder, [FILE]) == 400
+    assert present(folder, [FILE]).total() == 400
     partial = Partial(folder, FILE)
     assert (partial.frontier, partial.size) == (400, 400)
     assert not home.exists(), "a claimed partial must not be found under its common name"
@@ -80,7 +81,7 @@ def test_write_counts_what_is_new(folder: Path) -> None:
 
 
 def test_nothing_is_found_where_nothing_was_left(folder: Path) -> None:
-    assert present(folder, [FILE]) == 0
+    assert present(folder, [FILE]).total() == 0
     Partial(folder, FILE).release()
     assert list(folder.iterdir()) == []
 
@@ -140,7 +141,7 @@ def test_a_kill_costs_what_was_not_recorded(folder: Path) -> None:
     partial.write(300, DATA[300:350])
     del partial
     gc.collect()
-    assert present(folder, [FILE]) == 300
+    assert present(folder, [FILE]).total() == 300
     again = Partial(folder, FILE)
     assert again.frontier == 300
     again.release()
@@ -177,7 +178,7 @@ def test_a_release_into_a_name_that_is_taken_is_found_all_the_same(folder: Path)
     (folder / FILE.digest).mkdir()
     (folder / FILE.digest / "data").touch()
     partial.release()
-    assert present(folder, [FILE]) == 500
+    assert present(folder, [FILE]).total() == 500
 
 
 def altered(**fields: Any) -> Callable[[Path], None]:
@@ -200,6 +201,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "binary record": lambda home: (home / NAME).write_bytes(b"\xff\xfe"),
     "a record of another kind": lambda home: (home / NAME).write_text("[1]"),
     "another format": altered(format=FORMAT + 1),
+    "an end that no file has": altered(synced=[[0, float("inf")]]),
     "another size": altered(size=999),
     "another file": altered(digest="f" * 64),
     # It claims bytes that the file does not have: they were lost with the power.
@@ -215,7 +217,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_record_that_cant_be_trusted_starts_anew(folder: Path, damage: str) -> None:
     DAMAGES[damage](left_behind(folder))
-    assert present(folder, [FILE]) == 0
+    assert present(folder, [FILE]).total() == 0
     partial = Partial(folder, FILE)
     assert partial.spans == ()
     partial.write(0, DATA)
@@ -281,16 +283,18 @@ def test_in_memory_nothing_comes_to_nothing(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("torn", [b'{"format": 2, "size"', b"\0" * 100, b"\xff\xfe\n", b"[1]\n", b"\n\n"])
+@pytest.mark.parametrize(
+    "torn", [b'{"format": 2, "size"', b"\0" * 100, b"\xff\xfe\n", b"[1]\n", b"\n\n", b"[" * 100_000 + b"\n"]
+)
 def test_a_torn_line_costs_that_line(folder: Path, torn: bytes) -> None:
     home = left_behind(folder)
     with (home / NAME).open("ab") as record:
         record.write(torn)
-    assert present(folder, [FILE]) == 400
+    assert present(folder, [FILE]).total() == 400
     partial = Partial(folder, FILE)
     partial.write(400, DATA[400:500])
     partial.release()
-    assert present(folder, [FILE]) == 500
+    assert present(folder, [FILE]).total() == 500
 
 
 # The killed owner's file object is never closed by anybody.
@@ -309,7 +313,7 @@ def test_a_kill_costs_less_than_a_power_cut(folder: Path, machine: str, left: in
         (record,) = folder.glob(f"*/{NAME}")
         lines = [json.loads(line) | {"boot": "another"} for line in record.read_text().splitlines() if line]
         record.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert present(folder, [big]) == left
+    assert present(folder, [big]).total() == left
     again = Partial(folder, big)
     assert (again.size, again.unsynced) == (left, left - (2 << 20))
     again.discard()

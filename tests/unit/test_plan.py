@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from phaita_loader._cache import RepoCache
@@ -81,3 +83,13 @@ def test_in_one_call_no_blob_is_digested_twice(hub: FakeHub, cache: RepoCache) -
     before = len(reads)
     assert stock.wrong(snapshot.files) == ()
     assert before == len(reads) > 0
+
+
+def test_offline_a_snapshot_whose_listing_nobody_kept_is_whole_or_named(hub: FakeHub, cache: RepoCache) -> None:
+    fetch("org/name", hub=hub)
+    shutil.rmtree(cache.ours / "listings")
+    planned = plan("org/name", hub=hub.as_offline())
+    assert (planned.cached, planned.to_come) == (planned.files, 0)
+    (cache.snapshot(COMMIT) / "model.safetensors").resolve().unlink()
+    with pytest.raises(NotCached, match="weights"):
+        plan("org/name", hub=hub.as_offline())

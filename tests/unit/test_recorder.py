@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -7,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._partial import Partial, present
+from phaita_loader._leftovers import present
+from phaita_loader._partial import Partial
 from phaita_loader._recorder import FLUSH, Recorder
 from phaita_loader.listing import RemoteFile
 
@@ -57,7 +60,7 @@ def test_what_little_there_is_is_recorded_after_a_while(folder: Path) -> None:
         partial.write(0, b"a few bytes")
         recorder.catch_up()
     assert partial.recorded.wait(10)
-    assert present(folder, [BIG]) == 11
+    assert present(folder, [BIG]).total() == 11
     assert recorder.stop()
     partial.discard()
 
@@ -81,3 +84,22 @@ def test_a_record_that_cant_be_written_is_told(partial: Partial) -> None:
 def test_one_that_has_nothing_to_do_ends_at_once(partial: Partial) -> None:
     recorder = Recorder(partial, threading.Lock())
     assert recorder.stop()
+
+
+def test_what_the_disk_refused_is_not_claimed(folder: Path, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so once: a second flush of the same bytes would be called done."""
+    refusals = [OSError(errno.EIO, "Input/output error")]
+
+    def refuse_once(_: int) -> None:
+        if refusals:
+            raise refusals.pop()
+
+    monkeypatch.setattr(os, "fdatasync" if hasattr(os, "fdatasync") else "fsync", refuse_once)
+    mutex = threading.Lock()
+    recorder = Recorder(partial, mutex)
+    with mutex:
+        partial.write(0, bytes(FLUSH))
+        with pytest.raises(OSError, match="Input/output error"):
+            recorder.catch_up()
+    assert recorder.stop()
+    assert (partial.size, present(folder, [BIG]).total()) == (0, 0)

@@ -17,7 +17,7 @@ from phaita_loader.errors import (
 )
 from phaita_loader.policy import Backoff, Deadline, Policy
 from phaita_loader.progress import Wait
-from phaita_loader.retry import CREDIT, Transient, persist
+from phaita_loader.retry import CREDIT, Patience, Transient
 from tests.unit.fakes import FakeClock
 
 RESET = Transient("reset")
@@ -46,7 +46,7 @@ def run(clock: FakeClock, attempt: Callable[[Deadline], str], **numbers: float) 
     """The waits that it took."""
     deadline = Deadline.after(numbers.pop("deadline", None), clock.at)
     policy = Policy(**numbers)
-    result, _ = persist("transfer", attempt, policy=policy, deadline=deadline, clock=clock.clock)
+    result, _ = Patience(policy, deadline, clock.clock).persist("transfer", attempt)
     assert result == "here"
     return clock.slept
 
@@ -153,16 +153,14 @@ def test_an_attempt_is_told_its_end(clock: FakeClock) -> None:
         raise RESET
 
     with pytest.raises(DeadlineExceeded):
-        persist(
-            "listing", attempt, policy=Policy(timeout=8.0, attempts=9), deadline=Deadline(1015.0), clock=clock.clock
-        )
+        Patience(Policy(timeout=8.0, attempts=9), Deadline(1015.0), clock.clock).persist("listing", attempt)
     assert ends == [1008.0, 1015.0]
 
 
 def test_a_cap_and_jitter_reach_the_sleep(clock: FakeClock) -> None:
     clock.chance = 0.0
     policy = Policy(attempts=4, backoff=Backoff(cap=20.0, jitter=0.5))
-    persist("x", fails(clock, *[RESET] * 3), policy=policy, deadline=Deadline(), clock=clock.clock)
+    Patience(policy, clock=clock.clock).persist("x", fails(clock, *[RESET] * 3))
     assert clock.slept == [5.0, 10.0, 10.0]
 
 
@@ -174,15 +172,7 @@ def test_one_warning_a_failed_attempt(clock: FakeClock, caplog: pytest.LogCaptur
     events: list[object] = []
     attempt = fails(clock, RESET, Transient("cut", received=2_000_000), RESET, RESET, RESET)
     with pytest.raises(Unreachable):
-        persist(
-            "transfer",
-            attempt,
-            policy=Policy(),
-            deadline=Deadline(),
-            clock=clock.clock,
-            listen=events.append,
-            subject="org/name: ",
-        )
+        Patience(Policy(), Deadline(), clock.clock, events.append, "org/name: ").persist("transfer", attempt)
     assert {(record.name, record.levelno) for record in caplog.records} == {("phaita_loader", logging.WARNING)}
     assert [record.getMessage() for record in caplog.records] == [
         "org/name: transfer: attempt 1 of 3 failed: reset; next in 10 s",
@@ -215,5 +205,20 @@ def test_the_history_travels_on_the_error(clock: FakeClock) -> None:
 
 
 def test_the_history_travels_on_the_result(clock: FakeClock) -> None:
-    _, attempts = persist("x", fails(clock, RESET), policy=Policy(), deadline=Deadline(), clock=clock.clock)
+    _, attempts = Patience(Policy(), clock=clock.clock).persist("x", fails(clock, RESET))
     assert [(attempt.cause, attempt.wait) for attempt in attempts] == [("reset", 10.0)]
+
+
+def test_what_an_attempt_is_excused_for_does_not_shorten_the_wait_it_has_left(clock: FakeClock) -> None:
+    """It waited for another process for longer than the timeout, and then met a server that asks for two seconds."""
+    answers = iter([Transient("503", retry_after=2.0), None])
+
+    def attempt(until: Deadline) -> str:
+        failure = next(answers)
+        if failure is None:
+            return "here"
+        clock.at += 400.0
+        failure.excused = 390.0
+        raise failure
+
+    assert run(clock, attempt, timeout=300.0) == [2.0]

@@ -43,6 +43,11 @@ def test_every_wording_is_found_as_what_it_means(symptom: str) -> None:
         assert (wording, named(f"I am here with {wording}.")) == (wording, [symptom])
 
 
+def test_no_wording_stands_there_twice() -> None:
+    words = [normalized(wording) for _, wording in WORDINGS]
+    assert len(set(words)) == len(words)
+
+
 def test_no_wording_is_a_word_of_negation() -> None:
     assert not {normalized(wording) for _, wording in WORDINGS} & set(negation_terms())
 
@@ -55,6 +60,25 @@ SAME = [
     "can't catch my\nbreath",
     "... can't catch their breath?",
 ]
+
+OTHERS = [
+    # Who has it makes no difference, nor does the form that follows from it.
+    ("chest pain when she breathes in", ["pleuritic_chest_pain"]),
+    ("a cough that wakes him up", ["nighttime_cough"]),
+    ("their ankles swell, his lips are blue", ["leg_swelling", "cyanosis"]),
+    ("one swollen leg", ["leg_swelling"]),
+    ("He coughs and wheezes", ["cough", "wheezing"]),
+    ("she's not knowing where she is", ["confusion"]),
+    ("breathing really fast, a very bad cough", ["tachypnea", "cough"]),
+    ("my ribs, really, hurt", []),
+    # A word that only ends alike.
+    ("feverus, chillss", []),
+]
+
+
+@pytest.mark.parametrize(("text", "symptoms"), OTHERS)
+def test_a_caller_is_understood_as_the_patient_is(text: str, symptoms: list[str]) -> None:
+    assert named(text) == symptoms
 
 
 @pytest.mark.parametrize("text", SAME)
@@ -120,6 +144,7 @@ NEGATION = [
     ("no fever \u2013 cough", ["-fever", "cough"]),
     ("No! Cough", ["cough"]),
     ("No, I have a fever", ["fever"]),
+    ("No, it's a fever", ["fever"]),
     ("no fever and he is wheezing", ["-fever", "wheezing"]),
     ("no fever, my chest hurts", ["-fever", "chest_pain"]),
     ("a cough without fever because of sneezing", ["cough", "-fever", "sneezing"]),
@@ -152,6 +177,9 @@ NEGATION = [
     ("I've never had such chest pain", ["chest_pain"]),
     ("never had chest pain like this", ["chest_pain"]),
     ("never had chest pain. Like this", ["-chest_pain"]),
+    ("she is not breathing", ["apnea"]),
+    ("I have sleep apnea and a fever", ["fever"]),
+    ("no chills, she feels a chest pain", ["-chills", "chest_pain"]),
     ("know fever, nobody coughing", ["fever", "cough"]),
     # Behind the symptom.
     ("fever absent, cough", ["-fever", "cough"]),
@@ -232,7 +260,7 @@ def test_a_denied_wording_is_denied(pair: tuple[str, str]) -> None:
 BROKEN = [
     ('label = "Fever"', "label = 3", "fever.label"),
     ('label = "Fever"', 'label = "Fever"\nextra = 1', "fever.extra"),
-    ('"a fever", "a raised temperature", "feeling hot and feverish", "burning up", ', "", "fever.phrases"),
+    ('"one sneeze after another", ', "", "sneezing.phrases"),
     ('"pyrexia"', '"..."', "fever: '...' has no word"),
     ('"pyrexia"', '"Wheezing"', "'wheezing' stands for both fever and wheezing"),
     ("[fever]", "[Fever]", "Fever.id"),

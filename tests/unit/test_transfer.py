@@ -12,7 +12,8 @@ import pytest
 from filelock import FileLock
 
 from phaita_loader._cache import RepoCache
-from phaita_loader._partial import Partial, present
+from phaita_loader._leftovers import present
+from phaita_loader._partial import Partial
 from phaita_loader._route import Route
 from phaita_loader.errors import Corrupt, NotFound, StorageError
 from phaita_loader.listing import SMALL
@@ -56,7 +57,7 @@ class Scene:
 
     @property
     def present(self) -> int:
-        return present(self.cache.ours, [self.file])
+        return present(self.cache.ours, [self.file]).total()
 
     def assert_unlocked(self) -> None:
         with FileLock(self.cache.lock(self.file), timeout=0):
@@ -295,6 +296,7 @@ def test_a_body_that_opens_too_late_is_not_read(tmp_path: Path) -> None:
         transfer.end_stuck(time.monotonic() + 5, limit=60)
         assert not transfer.ended
         transfer.end_stuck(time.monotonic() + 5, limit=4)
+        wait_for(lambda: transfer.ended)
         scene.assert_unlocked()
         other = Partial(scene.cache.ours, scene.file)  # whoever comes next is not disturbed
         hub.go_on.set()

@@ -15,8 +15,8 @@ fcntl = pytest.importorskip("fcntl")
 
 HOLDER = """
 import time
-from filelock import SoftFileLock
-lock = SoftFileLock({path!r})
+from filelock import SoftFileLease
+lock = SoftFileLease({path!r}, lease_duration=60.0)
 lock.acquire()
 print("held", flush=True)
 time.sleep(60)

@@ -98,9 +98,12 @@ class Assembly:
 
     def publish(self, blob: Path) -> None:
         """The complete file becomes the blob. Raises Transient after `close`, OSError."""
-        self._stop_recorder()
+        if self._recorder is not None:
+            self._recorder.finish()
         with self._mutex:
             self._refuse_if_closed()
+            if self._recorder is not None and self._recorder.error is not None:
+                raise self._recorder.error
             self._closed = True
             self._partial.publish(blob)
 

@@ -8,7 +8,7 @@ import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -33,6 +33,7 @@ class RepoCache:
     cache_dir: Path
     repo_id: str
     check: Callable[[], None] = lambda: None
+    _wrong: dict[Path, tuple[int, int, int]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def name(self) -> str:
@@ -105,7 +106,7 @@ class RepoCache:
     def link(self, commit: str, file: RemoteFile, verify: Verify = "auto") -> None:
         """Show the blob under the file's name: a relative symlink, or a copy where links are not to be had."""
         pointer = self.snapshot(commit) / file.path
-        if not _is_linked(pointer, self._target(file)) and not self.shows(commit, file, verify):
+        if not _linked(pointer, self._target(file)) and not self.shows(commit, file, verify):
             fresh = self.ours / f"link-{os.getpid()}-{secrets.token_hex(4)}"
             try:
                 _linked_or_copied(fresh, self._target(file), self.blob(file))
@@ -115,7 +116,8 @@ class RepoCache:
 
     def _target(self, file: RemoteFile) -> str:
         """The blob as seen from where the file is shown."""
-        return "../" * (2 + file.path.count("/")) + f"blobs/{file.digest}"
+        # Windows keeps the text of a link as it is, and follows its own separator only.
+        return os.path.join(*[os.pardir] * (2 + file.path.count("/")), "blobs", file.digest)  # noqa: PTH118
 
     def set_ref(self, revision: str, commit: str) -> None:
         """Remember what the branch or tag means. Last of all, after a complete fetch."""
@@ -157,7 +159,11 @@ class RepoCache:
             if verify == "size" or (verify == "auto" and file.size > SMALL and stamped(record, path)):
                 return True
             before = path.stat()
+            seen = (before.st_ino, before.st_size, before.st_mtime_ns)
+            if self._wrong.get(path) == seen:
+                return False  # what was found wrong a moment ago is not digested again
             if digest_of(path, file.algorithm, file.size, self.check) != file.digest:
+                self._wrong[path] = seen
                 return False
             if file.size > SMALL:
                 stamp(record, path, before)
@@ -173,13 +179,14 @@ def _linked_or_copied(fresh: Path, target: str, blob: Path) -> None:
         shutil.copyfile(blob, fresh)
 
 
-def _is_linked(pointer: Path, target: str) -> bool:
+def _linked(pointer: Path, target: str) -> bool:
     """Make the link, where there is nothing in its place and links are to be had."""
     try:
-        pointer.symlink_to(target)
-    except FileNotFoundError:
-        pointer.parent.mkdir(parents=True, exist_ok=True)
-        return _is_linked(pointer, target)
+        try:
+            pointer.symlink_to(target)
+        except FileNotFoundError:
+            pointer.parent.mkdir(parents=True, exist_ok=True)
+            pointer.symlink_to(target)
     except OSError:
         return False
     return True

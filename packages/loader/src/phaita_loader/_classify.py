@@ -119,7 +119,9 @@ def network_failure(error: BaseException, host: str) -> Exception:
     causes = _chain(error)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return Unreachable(f"the TLS certificate of {host} is not trusted", hint=TRUST)
-    if any(isinstance(cause, FileNotFoundError | PermissionError) for cause in causes):
+    # A firewall refuses a connection in the same words as a file system refuses a file.
+    connecting = any(isinstance(cause, u3.NewConnectionError) for cause in causes)
+    if not connecting and any(isinstance(cause, FileNotFoundError | PermissionError) for cause in causes):
         return Unreachable("the CA file for TLS can't be read", hint="check SSL_CERT_FILE and SSL_CERT_DIR")
     if any(_is_proxy_denial(cause) for cause in causes):
         return _proxy_denied()

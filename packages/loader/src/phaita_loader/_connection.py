@@ -29,6 +29,8 @@ class Connection:
         self._stop = threading.Event()
         self._opening_since: float | None = None
         self._body: Body | None = None
+        self._dropped: Body | None = None
+        self._before = 0
         self._piece: Piece | None = None
 
     def bring(self, piece: Piece) -> None:
@@ -41,11 +43,11 @@ class Connection:
         self._piece = piece
         try:
             while piece.at < piece.end:
-                before, reused = self.received, self._assembly.location
+                self._before, reused = self.received, self._assembly.location
                 drop = self._once(piece, reused)
                 if drop is None:
                     continue
-                gained = self.received - before
+                gained = self.received - self._before
                 # A signed location may have run out since it was given; the next connection uses a new one.
                 if not gained and (reused is None or self._assembly.location == reused):
                     raise drop
@@ -55,11 +57,22 @@ class Connection:
         finally:
             self._assembly.give_back(piece)
 
+    def renew(self) -> None:
+        """End the connection there is from another thread, if it brought something: the next one goes on.
+
+        Not where the server sends the whole file whatever it is asked for, and would begin again.
+        """
+        body = self._body
+        if body is not None and not body.whole and self.received > self._before:
+            self._dropped = body
+            body.abort()
+
     def abort(self) -> None:
         """End it from another thread, though it may be stuck: its piece is free again."""
         self._stop.set()
-        if self._body is not None:
-            self._body.abort()
+        body = self._body
+        if body is not None:
+            body.abort()
         if self._piece is not None:
             self._assembly.give_back(self._piece)
 
@@ -81,6 +94,7 @@ class Connection:
         except Transient as drop:
             return drop
         finally:
+            self._body = None  # its socket may soon serve somebody else
             body.close()
         return None
 
@@ -115,8 +129,10 @@ class Connection:
         while piece.at < piece.end:
             self._refuse_if_stopped()  # `abort` may have come before there was a body to end
             chunk = body.read()
-            # A TLS socket that is shut down hands out undeciphered bytes: none is kept after `abort` began.
+            # A TLS socket that is shut down hands out undeciphered bytes: none is kept after `abort` or `renew` began.
             self._refuse_if_stopped()
+            if self._dropped is body:
+                raise Transient(f"the connection to {body.host} is made anew")
             if not chunk:
                 raise Transient(f"{body.host} closed the connection early")
             new = self._assembly.keep(piece, offset, chunk)

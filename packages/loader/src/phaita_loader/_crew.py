@@ -15,7 +15,7 @@ from phaita_loader._pieces import SPLIT_FROM
 from phaita_loader._route import Route
 from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Deadline
-from phaita_loader.retry import Transient
+from phaita_loader.retry import CREDIT, Transient
 from phaita_loader.transfer import BlobTransfer
 
 __all__ = ["bring"]
@@ -26,32 +26,41 @@ _TICK = 0.1  # seconds between two looks at the clock
 Job = Callable[[], None]
 
 
-def bring(files: Sequence[RemoteFile], route: Route, until: Deadline, deadline: Deadline) -> None:
-    """Bring all these blobs into the cache, until the attempt's or the call's end.
+def bring(
+    files: Sequence[RemoteFile], route: Route, until: Deadline, deadline: Deadline, done: set[str] | None = None
+) -> None:
+    """Bring all these blobs into the cache, until the attempt's or the call's end; the digests in `done` are there.
 
-    Time spent waiting for other processes that hold the locks is not the attempt's. A file that fails lets those
-    under way go on, and no other is started. Raises Transient (with the bytes that came all the same) and, at once,
-    NotFound, AccessDenied or StorageError.
+    Time spent waiting for other processes that hold the locks, or for digests, is not the attempt's, and an attempt
+    that earned another one goes on as that. A file that fails lets those under way go on, and no other is started.
+    Raises Transient (with the bytes that came all the same) and, at once, NotFound, AccessDenied or StorageError.
     """
-    crew = _Crew(files, route)
+    crew = _Crew(files, route, set() if done is None else done)
     try:
         failure = crew.run(until, deadline)
     finally:
-        crew.abandon()
+        # In a thread, which a second Ctrl-C does not reach: or files would go on arriving, with nobody to end them.
+        ender = threading.Thread(target=crew.abandon, daemon=True)
+        ender.start()
+        ender.join(2 * _PARTING)
     if isinstance(failure, Transient):
-        failure.received = crew.received
+        failure.received, failure.excused = max(0, crew.received - crew.credited), crew.excused
     if failure is not None:
         raise failure
 
 
 class _Crew:
-    """`received` counts the bytes of the files that ended."""
+    """`received` counts the bytes of the files that ended; `credited` are those that earned the attempt more time,
+    and `excused` is the time, in seconds, that it is not to answer for."""
 
-    def __init__(self, files: Sequence[RemoteFile], route: Route) -> None:
+    def __init__(self, files: Sequence[RemoteFile], route: Route, done: set[str]) -> None:
         self.received = 0
+        self.credited = 0
+        self.excused = 0.0
         self._route = route
+        self._done = done
         self._mutex = threading.Lock()
-        self._waiting = deque(files)
+        self._waiting = deque(file for file in files if file.digest not in done)
         self._running: list[BlobTransfer] = []
         self._failures: list[Exception] = []
         self._welcome = False
@@ -60,7 +69,7 @@ class _Crew:
 
     def run(self, until: Deadline, deadline: Deadline) -> Exception | None:
         """Until all is there (None), or the failure that ends the attempt."""
-        before = now = self._route.clock.now()
+        begin = before = now = self._route.clock.now()
         while True:
             self._changed.clear()
             self._end_stuck(now)
@@ -70,10 +79,13 @@ class _Crew:
                 idle = not running and (failure is not None or not self._waiting)
             if idle or (failure is not None and not isinstance(failure, Transient)):
                 return failure
-            if running and all(blob.locked_out for blob in running):
-                if failure is not None:
-                    return failure  # waiting for others is no reason to let it wait
+            if failure is not None and running and all(blob.locked_out for blob in running):
+                return failure  # waiting for others is no reason to let it wait
+            if running and all(blob.resting for blob in running):
+                self.excused += now - before
                 until = Deadline(until.at + now - before)
+            if until.passed(now) and not deadline.passed(now) and failure is None and self._earned():
+                until, self.excused = Deadline.after(self._route.policy.timeout, now), now - begin
             if until.earlier(deadline).passed(now):
                 return failure or Transient("not done in time")
             self._start()
@@ -94,6 +106,18 @@ class _Crew:
         for ender in enders:
             ender.join(max(0.0, last - time.monotonic()))
         self.received += sum(blob.received for blob in running)
+
+    def _earned(self) -> bool:
+        """Whether enough came for another attempt, which goes on from here over new connections."""
+        with self._mutex:
+            self._collect()
+            total = self.received + sum(blob.received for blob in self._running)
+            earned = total - self.credited >= CREDIT
+            running = list(self._running) if earned else []
+        self.credited = total if earned else self.credited
+        for blob in running:
+            blob.renew()
+        return earned
 
     def _start(self) -> None:
         while (job := self._next()) is not None:
@@ -136,6 +160,7 @@ class _Crew:
             self._running = [blob for blob in self._running if not blob.ended]
             self._welcome = True
         self.received += sum(blob.received for blob in ended)
+        self._done |= {blob.file.digest for blob in ended if blob.error is None}
         self._failures += [blob.error for blob in ended if blob.error is not None]
 
     def _end_stuck(self, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -68,9 +69,9 @@ class RunningDigest:
                 return
             self._ready = ready
             self._changed.notify()
-        if self._thread is None and not self._stopped and self._size >= _THREAD_FROM:
-            self._thread = threading.Thread(target=self._follow, daemon=True, name="phaita-digest")
-            self._thread.start()
+            if self._thread is None and not self._stopped and self._size >= _THREAD_FROM:
+                self._thread = threading.Thread(target=self._follow, daemon=True, name="phaita-digest")
+                self._thread.start()
 
     def result(self) -> str:
         """The hex digest, once all bytes are there. Raises OSError where the file can't be read."""
@@ -108,7 +109,7 @@ class RunningDigest:
 
 
 def _too_short(path: Path) -> OSError:
-    return OSError(f"{path.name} is shorter than it should be")
+    return FileNotFoundError(errno.ENOENT, "the file was cut", path.name)
 
 
 def _started(algorithm: Algorithm, size: int) -> _Hash:
@@ -156,6 +157,6 @@ def _seen(seen: os.stat_result) -> str:
 def _places(record: Path) -> Iterator[Path]:
     """The record; for a read-only cache one in this user's own folder, found as huggingface_hub finds its own."""
     yield record
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  # Path's raises without a home
     folder = hashlib.sha256(os.fsencode(record.parent.absolute())).hexdigest()[:32]
     yield Path(base, "phaita-loader", "stamps", folder, record.name)

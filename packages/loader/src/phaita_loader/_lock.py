@@ -6,7 +6,7 @@ import errno
 import logging
 import threading
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
 from phaita_loader._route import Route
 from phaita_loader.listing import RemoteFile
@@ -18,6 +18,7 @@ logger = logging.getLogger("phaita_loader")
 
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 _POLL = 0.1
+_LEASE = 60.0  # seconds; every version of this package must say the same
 _SAY_EVERY = 15.0  # seconds between two lines about a lock that another process has
 
 
@@ -35,7 +36,7 @@ class BlobLock:
     def take(self) -> bool:
         """Wait for it; False after `give_back`. Raises OSError where the folder can't have locks."""
         say_at = self._route.clock.now() + _SAY_EVERY
-        while not self._given_up.is_set() and not self._is_taken():
+        while not self._given_up.is_set() and not self._try():
             self.waiting = True
             now = self._route.clock.now()
             if now >= say_at:
@@ -51,18 +52,19 @@ class BlobLock:
             self._given_up.set()
             self._lock.release()
 
-    def _is_taken(self) -> bool:
+    def _try(self) -> bool:
         try:
             # Not under the mutex: a network file system may keep whoever asks it.
             self._lock.acquire(timeout=0)
         except Timeout:
             return False
         except OSError as error:
-            if error.errno not in _NO_LOCKS or isinstance(self._lock, SoftFileLock):
+            if error.errno not in _NO_LOCKS or isinstance(self._lock, SoftFileLease):
                 raise
-            # A file that exists is the lock where the disk has no others; the name is free of flock's own file.
-            self._lock = SoftFileLock(f"{self._lock.lock_file}.soft", thread_local=False)
-            return self._is_taken()
+            # A file that exists is the lock where the disk has no others, for as long as its owner, who may die on
+            # another machine, keeps it fresh; the name is free of flock's own file.
+            self._lock = SoftFileLease(f"{self._lock.lock_file}.soft", lease_duration=_LEASE, thread_local=False)
+            return self._try()
         with self._mutex:
             if self._given_up.is_set():
                 self._lock.release()

@@ -7,48 +7,23 @@ its prefix.
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import secrets
 import shutil
-import time
-from collections import Counter
-from collections.abc import Collection, Iterable
 from contextlib import suppress
 from io import BytesIO, FileIO
 from pathlib import Path
 
+from phaita_loader._disk import moved, renamed, sync, write
+from phaita_loader._leftovers import left_of
 from phaita_loader._pieces import Span, gaps, spans_with
 from phaita_loader._record import Record, note, read
 from phaita_loader.listing import RemoteFile
 
-__all__ = ["Partial", "clean", "present", "sync"]
+__all__ = ["Partial"]
 
 
 _NOTE = 1 << 20  # bytes that are worth a line in the record
-_SCRAP = re.compile(r"(?P<digest>[0-9a-f]{40}([0-9a-f]{24})?)(\..+)?|(new|link)-\d+-[0-9a-f]+")
-_ORPHAN = 14 * 24 * 3600  # seconds after which a partial that nobody asked for again is given up
-
-
-def clean(folder: Path, wanted: Collection[str]) -> None:
-    """Remove what no call has touched for two weeks: partials of other files than the `wanted` digests, and scraps."""
-    oldest = time.time() - _ORPHAN
-    for found in folder.glob("*"):
-        with suppress(OSError):  # another process cleans too
-            ours = _SCRAP.fullmatch(found.name)
-            if ours and ours["digest"] not in wanted and found.lstat().st_mtime < oldest:
-                _remove(found)
-
-
-def present(folder: Path, files: Iterable[RemoteFile]) -> int:
-    """Bytes of the files that earlier calls left."""
-    wanted, most = {file.digest: file for file in files}, Counter[str]()
-    for found in _folders(folder):
-        digest = found.name.partition(".")[0]
-        if digest in wanted:
-            most[digest] = max(most[digest], read(Path(found), wanted[digest]).size)
-    return most.total()
 
 
 class Partial:
@@ -65,7 +40,7 @@ class Partial:
         self._unnoted = 0
         self._folder = folder
         self._claimed = folder / f"{file.digest}.{os.getpid()}-{secrets.token_hex(4)}"
-        left = [] if alone else _all(folder, file)
+        left = [] if alone else left_of(folder, file)
         self._memory = BytesIO() if in_memory and not left else None
         self._data: FileIO | BytesIO = self._memory or self._opened(left)
 
@@ -102,7 +77,7 @@ class Partial:
         end, view, before = min(offset + len(chunk), self.file.size), memoryview(chunk), self.size
         for start, stop in gaps(self.spans, offset, end):
             self._data.seek(start)
-            _write(self._data, view[start - offset : stop - offset])
+            write(self._data, view[start - offset : stop - offset])
             self.spans = spans_with(self.spans, start, stop)
         self._unnoted += self.size - before
         if self._unnoted >= _NOTE and self._memory is None:
@@ -120,6 +95,12 @@ class Partial:
         note(self._claimed, self.file, Record(self.spans, self.synced))
         self._unnoted = 0
 
+    def forget_unsynced(self) -> None:
+        """Claim only what the disk has: it refused the rest, which may be gone from memory too when it is read."""
+        self.spans = self.synced
+        with suppress(OSError):
+            self.note()
+
     def duplicate(self) -> int:
         """The data file once more, as a descriptor that outlives this object; to be closed by the caller."""
         return os.dup(self._data.fileno())
@@ -132,15 +113,15 @@ class Partial:
         self._data.truncate(self.file.size)
         sync(self._data.fileno())
         self._data.close()
-        _moved(self.path, blob)
+        moved(self.path, blob)
         shutil.rmtree(self._claimed, ignore_errors=True)
 
     def _publish_memory(self, content: bytes, blob: Path) -> None:
         try:
             with FileIO(self._claimed, "x") as fresh:
-                _write(fresh, memoryview(content))
+                write(fresh, memoryview(content))
                 sync(fresh.fileno())
-            _moved(self._claimed, blob)
+            moved(self._claimed, blob)
         except OSError:
             self._claimed.unlink(missing_ok=True)
             raise
@@ -166,14 +147,14 @@ class Partial:
                 self.record()
         finally:  # a full disk takes no record
             self._data.close()
-        _renamed(self._claimed, self._folder / self.file.digest)
+        renamed(self._claimed, self._folder / self.file.digest)
 
     def _spill(self) -> None:
         """What is in memory goes to the disk."""
         if self._memory is not None:
             self._claimed.mkdir()
             self._data = FileIO(self.path, "x+")
-            _write(self._data, self._memory.getbuffer())
+            write(self._data, self._memory.getbuffer())
             self._memory = None
 
     def _opened(self, left: list[Path]) -> FileIO:
@@ -182,7 +163,7 @@ class Partial:
         while left and not self._claimed.exists():
             best = left.pop()
             record = read(best, self.file)
-            if record.written and _renamed(best, self._claimed):
+            if record.written and renamed(best, self._claimed):
                 self.spans, self.synced = record.written, record.synced
             elif not record.written:
                 shutil.rmtree(best, ignore_errors=True)
@@ -191,61 +172,6 @@ class Partial:
         self._claimed.mkdir(exist_ok=True)
         os.utime(self._claimed)  # `clean` goes by the last call that asked for it
         return FileIO(self.path, "r+" if self.path.exists() else "x+")
-
-
-def _write(data: FileIO | BytesIO, rest: memoryview) -> None:
-    """Write all of it: a disk that is nearly full takes a part, and says so only the next time."""
-    while rest:
-        rest = rest[data.write(rest) :]
-
-
-def sync(descriptor: int) -> None:
-    """Wait until the disk has the file's data."""
-    getattr(os, "fdatasync", os.fsync)(descriptor)
-
-
-def _remove(found: Path) -> None:
-    if found.is_dir() and not found.is_symlink():
-        shutil.rmtree(found, ignore_errors=True)
-    else:
-        found.unlink(missing_ok=True)
-
-
-def _all(folder: Path, file: RemoteFile) -> list[Path]:
-    return [Path(found) for found in _folders(folder) if found.name.partition(".")[0] == file.digest]
-
-
-def _folders(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        return [found for found in os.scandir(folder) if found.is_dir()]
-    except FileNotFoundError:
-        return []
-
-
-def _moved(path: Path, blob: Path) -> None:
-    """Replace the blob in one step, though it may lie on another disk."""
-    try:
-        path.replace(blob)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        near = blob.with_name(f"{path.parent.name}-{secrets.token_hex(4)}.incomplete")
-        try:
-            shutil.copyfile(path, near)
-            with near.open("rb") as copied:
-                sync(copied.fileno())
-            near.replace(blob)
-        finally:
-            near.unlink(missing_ok=True)
-        path.unlink()
-
-
-def _renamed(old: Path, new: Path) -> bool:
-    try:
-        old.rename(new)
-    except OSError:  # another process was faster, or Windows still has it open
-        return False
-    return True
 
 
 def _size(spans: tuple[Span, ...]) -> int:

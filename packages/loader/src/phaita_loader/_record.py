@@ -20,6 +20,7 @@ __all__ = ["FORMAT", "NAME", "Record", "note", "read"]
 
 NAME = "record.jsonl"
 FORMAT = 2
+_SENSELESS = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def read(folder: Path, file: RemoteFile) -> Record:
     except OSError:
         return Record()
     for line in reversed(lines):
-        with suppress(ValueError, TypeError, KeyError):  # torn by a power cut, or not ours
+        with suppress(*_SENSELESS):  # torn by a power cut, or not ours
             if line.endswith(b"\n"):
                 return _checked(json.loads(line), file, length)
     return Record()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 
-from phaita_loader._partial import Partial, sync
+from phaita_loader._disk import sync
+from phaita_loader._partial import Partial
 
 __all__ = ["FLUSH", "Recorder"]
 
@@ -32,6 +33,11 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, daemon=True, name="phaita-record")
         self._thread.start()
 
+    @property
+    def error(self) -> OSError | None:
+        """Why the disk did not take what was written. It says so once: a second try would be called done."""
+        return self._error
+
     def catch_up(self) -> None:
         """Call it before a write, under the mutex; waits (letting go of it) where the disk is far behind.
 
@@ -42,6 +48,11 @@ class Recorder:
         self._changed.wait_for(lambda: self._partial.unsynced < FLUSH or self._error or self._stopped)
         if self._error is not None:
             raise self._error
+
+    def finish(self) -> None:
+        """End the thread, called without the mutex, however long a slow disk keeps it."""
+        while not self.stop():
+            pass
 
     def stop(self) -> bool:
         """End the thread, called without the mutex; False where a slow disk still keeps it."""
@@ -59,6 +70,7 @@ class Recorder:
         except OSError as error:
             with self._changed:
                 self._error = error
+                self._partial.forget_unsynced()
                 self._changed.notify_all()
         finally:
             os.close(self._descriptor)

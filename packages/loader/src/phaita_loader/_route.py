@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from phaita_loader._cache import RepoCache, Verify
 from phaita_loader.hub import Hub
@@ -15,7 +15,10 @@ __all__ = ["Route"]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What all files of one transfer share."""
+    """What all files of one transfer share.
+
+    `shown`: by digest, the bytes of each file that the listener was told of before the attempt at it.
+    """
 
     hub: Hub
     cache: RepoCache
@@ -24,3 +27,4 @@ class Route:
     verify: Verify = "auto"
     listen: Listener = silent
     clock: Clock = SYSTEM
+    shown: dict[str, int] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from phaita_loader._url import checked_hop, host, place
 from phaita_loader.errors import ModelDownloadError
 from phaita_loader.retry import Transient
 
-__all__ = ["Answer", "Limits", "Opener", "Target", "abort", "finish", "follow", "refused"]
+__all__ = ["Answer", "Limits", "Opener", "Target", "abort", "finish", "follow"]
 
 _HOPS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -92,13 +92,13 @@ def follow(opener: Opener, target: Target, headers: Mapping[str, str], limits: L
             return answer, target
         location = answer.headers.get("Location") if answer.status in _REDIRECTS else None
         if location is None:
-            raise refused(answer, target)
+            raise _refused(answer, target)
         finish(answer)
         target = target.hop(location)
     raise Transient(f"{host(target.url)} redirects in circles")
 
 
-def refused(answer: Answer, target: Target) -> Exception:
+def _refused(answer: Answer, target: Target) -> Exception:
     """The error that a status means."""
     answer.close()
     return status_failure(answer.status, answer.headers, "cdn" if target.foreign else "hub", datetime.now(UTC))

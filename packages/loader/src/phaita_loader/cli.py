@@ -18,9 +18,9 @@ from phaita_loader.errors import LoaderError
 from phaita_loader.fetch import Planned, fetch, plan
 from phaita_loader.hub import Hub
 from phaita_loader.load import load
-from phaita_loader.policy import Deadline, Policy
+from phaita_loader.policy import Policy
 from phaita_loader.request import KINDS, ModelRequest
-from phaita_loader.retry import persist
+from phaita_loader.retry import Patience
 from phaita_loader.verify import verify
 
 __all__ = ["main"]
@@ -87,7 +87,7 @@ def _doctor(given: argparse.Namespace) -> Iterator[str]:
         yield "connection   not tried: offline mode is on"
     else:
         ask = partial(hub.listing, given.repo_id, given.revision, timeout=_PATIENT)
-        listing, _ = persist("connection", lambda _: ask(), policy=Policy(attempts=1), deadline=Deadline())
+        listing, _ = Patience(Policy(attempts=1)).persist("connection", lambda _: ask())
         yield f"connection   fine: {given.repo_id} at {listing.commit}, {len(listing.files)} files"
 
 

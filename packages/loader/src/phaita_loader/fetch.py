@@ -2,79 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TypedDict
 
-from phaita_loader._bounded import bounded
 from phaita_loader._cache import RepoCache, Verify
 from phaita_loader._classify import advice, storage_failure, too_large
 from phaita_loader._crew import bring
-from phaita_loader._partial import clean, present
+from phaita_loader._leftovers import clean, present
+from phaita_loader._lookup import Lookup
 from phaita_loader._route import Route
 from phaita_loader._stock import Cached, Stock
-from phaita_loader.errors import Attempt, Corrupt, DeadlineExceeded, LoaderError, NotFound, StorageError, Unreachable
+from phaita_loader.errors import Attempt, DeadlineExceeded, LoaderError, NotFound, StorageError
 from phaita_loader.hub import Hub
 from phaita_loader.listing import Listing, RemoteFile, clashing
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Done, Listener, Plan, bar, silent
-from phaita_loader.request import ModelRequest, may_need
-from phaita_loader.retry import SYSTEM, Clock, Transient, persist
+from phaita_loader.request import ModelRequest
+from phaita_loader.retry import SYSTEM, Clock, Patience
+from phaita_loader.snapshot import Planned, Snapshot
 
 __all__ = ["Planned", "Snapshot", "fetch", "plan"]
-
-logger = logging.getLogger("phaita_loader")
-
-_GLANCE = 4.0
-"""Seconds that it is worth asking the Hub whether a branch moved that the cache has."""
 
 _RESTARTS = 5  # times that another tool may delete what was brought
 _ROOM = "free some space, or set HF_HOME to a disk that has it"
 _GO_ON = "what arrived is kept: the same call goes on from there"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A complete set of files of one commit in the cache; `attempts` are those that failed on the way.
-
-    `endpoint`: which one named the commit and the digests; None where the cache alone did.
-    """
-
-    path: Path
-    commit: str
-    files: tuple[RemoteFile, ...]
-    request: ModelRequest
-    attempts: tuple[Attempt, ...] = ()
-    endpoint: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What `fetch` would do. `cached` are the files that are there and right, `present` counts bytes of the others."""
-
-    commit: str
-    files: tuple[RemoteFile, ...]
-    cached: tuple[RemoteFile, ...]
-    present: int
-
-    @property
-    def missing(self) -> tuple[RemoteFile, ...]:
-        """The files that are to come."""
-        return tuple(file for file in self.files if file not in self.cached)
-
-    @property
-    def total(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self.files)
-
-    @property
-    def to_come(self) -> int:
-        """Bytes that are still to be received."""
-        return sum(file.size for file in {file.digest: file for file in self.missing}.values()) - self.present
 
 
 def fetch(
@@ -96,7 +48,7 @@ def fetch(
 
     Raises ModelDownloadError (its subclasses say what failed), and ValueError for a request that can't be meant.
     """
-    with bar() if listen is None else _given(listen) as shown:
+    with bar() if listen is None else nullcontext(listen) as shown:
         job = _job(request, hub, policy, verify, shown, clock, deadline)
         with _explained(job):
             return job.run()
@@ -120,19 +72,14 @@ def plan(
 
 
 @contextmanager
-def _given(listen: Listener) -> Iterator[Listener]:
-    yield listen
-
-
-@contextmanager
 def _explained(job: _Fetch) -> Iterator[None]:
     """Every error says what was asked for and what a person can do."""
-    asked, begin = job.request, job.clock.now()
+    asked, begin = job.request, job.patience.clock.now()
     try:
         yield
     except LoaderError as error:
         hint = advice(error, asked.repo_id, asked.revision, job.hub.cache_dir)
-        error.filled(request=asked, elapsed=job.clock.now() - begin, hint=hint)
+        error.filled(request=asked, elapsed=job.patience.clock.now() - begin, hint=hint)
         raise
     except OSError as error:
         raise storage_failure(error, job.cache.folder).filled(request=asked) from error
@@ -161,30 +108,23 @@ def _job(
             raise DeadlineExceeded("the deadline came while cached files were read")
 
     stock = Stock(asked, hub, RepoCache(hub.cache_dir, asked.repo_id, check), verify)
-    return _Fetch(asked, hub, policy, stock, listen, clock, ends)
-
-
-class _Patience(TypedDict):
-    policy: Policy
-    deadline: Deadline
-    clock: Clock
-    listen: Listener
-    subject: str
+    return _Fetch(asked, hub, stock, Patience(policy, ends, clock, listen, f"{asked.repo_id}: "))
 
 
 @dataclass(frozen=True, slots=True)
 class _Fetch:
     request: ModelRequest
     hub: Hub
-    policy: Policy
     stock: Stock
-    listen: Listener
-    clock: Clock
-    deadline: Deadline
+    patience: Patience
 
     @property
     def cache(self) -> RepoCache:
         return self.stock.cache
+
+    @property
+    def lookup(self) -> Lookup:
+        return Lookup(self.request, self.hub, self.patience)
 
     def run(self) -> Snapshot:
         cached = self._cached()
@@ -193,7 +133,7 @@ class _Fetch:
             raise self.stock.lacking(cached)
         if complete and (self.hub.offline or (self.request.pinned and complete.known)):
             return self._snapshot(Listing(complete.commit, complete.files), complete.files)
-        listing, attempts = (self._glance(complete), ()) if complete else self._list()
+        listing, attempts = (self.lookup.glance(complete), ()) if complete else self.lookup.listing()
         if complete and listing.commit == complete.commit and self.stock.chosen(listing) == complete.files:
             return self._snapshot(listing, complete.files)
         return self._download(listing, attempts)
@@ -202,13 +142,20 @@ class _Fetch:
         commit = self._commit()
         kept = self.cache.kept(commit) if commit and (self.request.pinned or self.hub.offline) else None
         if kept is None and self.hub.offline:
-            raise self.stock.lacking(self._cached())
-        listing = kept or self._list()[0]
+            kept = self._all_there()
+        listing = kept or self.lookup.listing()[0]
         files = self._chosen(listing)
         wrong = self.stock.wrong(files)
         lost = {file.digest for file in wrong}
-        had = present(self.cache.ours, wrong)
+        had = present(self.cache.ours, wrong).total()
         return Planned(listing.commit, files, tuple(file for file in files if file.digest not in lost), had)
+
+    def _all_there(self) -> Listing:
+        """What the cache shows of a commit whose listing nobody kept. Raises NotCached where that lacks something."""
+        cached = self._cached()
+        if cached is None or not cached.files or cached.missing:
+            raise self.stock.lacking(cached)
+        return Listing(cached.commit, cached.files)
 
     def _commit(self) -> str | None:
         return self.request.revision if self.request.pinned else self.cache.commit_of(self.request.revision)
@@ -216,33 +163,6 @@ class _Fetch:
     def _cached(self) -> Cached | None:
         commit = self._commit()
         return self.stock.of(commit) if commit else None
-
-    def _glance(self, cached: Cached) -> Listing:
-        """Whether a cached branch moved: one try, a short one. Without an answer what is cached will do."""
-        now = self.clock.now()
-        try:
-            # The model is still to be built before the deadline.
-            return self._ask(Deadline.after(min(_GLANCE, self.deadline.remaining(now) / 2), now))
-        except (Transient, Unreachable) as failure:
-            told = "%s: %s; using the cached commit %s"
-            logger.warning(told, self.request.repo_id, failure.cause, cached.commit[:12])
-            return Listing(cached.commit, cached.files)
-
-    def _list(self) -> tuple[Listing, tuple[Attempt, ...]]:
-        return persist("listing", self._ask, **self._patience())
-
-    def _ask(self, until: Deadline) -> Listing:
-        left = until.remaining(self.clock.now())
-        timeout = max(0.001, min(self.policy.connect, left))
-        try:
-            keep = may_need if self.request.allow_patterns is None else None
-            ask = partial(self.hub.listing, self.request.repo_id, self.request.revision, timeout=timeout, keep=keep)
-            listing = bounded(ask, left)
-        except TimeoutError as error:
-            raise Transient(f"the Hub gave no listing within {left:.1f} s") from error
-        if self.request.pinned and listing.commit != self.request.revision:
-            raise Corrupt(f"the Hub answered for another commit, {listing.commit[:12]}")
-        return listing
 
     def _chosen(self, listing: Listing) -> tuple[RemoteFile, ...]:
         files = self.stock.chosen(listing)
@@ -270,13 +190,13 @@ class _Fetch:
             self.cache.keep(listing)
         if not self.request.pinned:
             self.cache.set_ref(self.request.revision, listing.commit)
-        self.listen(Done(listing.commit))
+        self.patience.listen(Done(listing.commit))
         return self._snapshot(listing, files, attempts)
 
     def _refuse_what_cant_come(self, commit: str, missing: tuple[RemoteFile, ...]) -> None:
         """Before a byte: no space for it, or a file that the Hub does not give by HTTP."""
         refusal = too_large(missing, self.request.repo_id, commit, self.hub.cache_dir)
-        lack = sum(file.size for file in missing) - present(self.cache.ours, missing) - self.cache.free_bytes
+        lack = sum(file.size for file in missing) - present(self.cache.ours, missing).total() - self.cache.free_bytes
         if lack > 0:
             hint = _ROOM if refusal is None else f"{_ROOM}\n{refusal.hint}"
             raise StorageError(f"{self.cache.folder} has {lack / 1e6:.0f} MB too little space", hint=hint)
@@ -296,17 +216,17 @@ class _Fetch:
 
     def _transfer(self, commit: str, missing: tuple[RemoteFile, ...]) -> tuple[Attempt, ...]:
         clean(self.cache.ours, {file.digest for file in missing})
-        total, had = sum(file.size for file in missing), present(self.cache.ours, missing)
-        self.listen(Plan(self.request.repo_id, len(missing), total, had))
-        route = Route(self.hub, self.cache, commit, self.policy, self.stock.verify, self.listen, self.clock)
-        _, attempts = persist("transfer", lambda until: bring(missing, route, until, self.deadline), **self._patience())
-        return attempts
-
-    def _patience(self) -> _Patience:
-        subject = f"{self.request.repo_id}: "
-        return _Patience(
-            policy=self.policy, deadline=self.deadline, clock=self.clock, listen=self.listen, subject=subject
+        total, had, done = sum(file.size for file in missing), present(self.cache.ours, missing), set[str]()
+        self.patience.listen(Plan(self.request.repo_id, len(missing), total, had.total()))
+        patience, verify = self.patience, self.stock.verify
+        route = Route(
+            self.hub, self.cache, commit, patience.policy, verify, patience.listen, patience.clock, shown=dict(had)
         )
+
+        def attempt(until: Deadline) -> None:
+            bring(missing, route, until, patience.deadline, done)
+
+        return patience.persist("transfer", attempt)[1]
 
     def _snapshot(
         self, listing: Listing, files: tuple[RemoteFile, ...], attempts: tuple[Attempt, ...] = ()

@@ -6,16 +6,16 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import TypeVar
 
 from phaita_loader.errors import Attempt, DeadlineExceeded, ModelDownloadError, RateLimited, Unreachable
 from phaita_loader.policy import Deadline, Policy
-from phaita_loader.progress import Listener, Wait
+from phaita_loader.progress import Listener, Wait, silent
 
-__all__ = ["CREDIT", "SYSTEM", "Clock", "Transient", "persist"]
+__all__ = ["CREDIT", "SYSTEM", "Clock", "Patience", "Transient"]
 
 T = TypeVar("T")
 
@@ -41,7 +41,8 @@ class Transient(Exception):
     """A failure worth another attempt.
 
     `final` is the error to raise when patience ends; `retry_after` the server's own wait in seconds; `received` the
-    bytes the attempt added; `earns` is False where progress must not excuse the failure (a wrong digest).
+    bytes the attempt added; `excused` the seconds of it in which it waited for no server, or which those bytes earned;
+    `earns` is False where progress must not excuse the failure (a wrong digest).
     """
 
     def __init__(
@@ -59,47 +60,49 @@ class Transient(Exception):
         self.retry_after = retry_after
         self.received = received
         self.earns = earns
+        self.excused = 0.0
 
 
-def persist(
-    step: str,
-    attempt: Callable[[Deadline], T],
-    *,
-    policy: Policy,
-    deadline: Deadline,
-    clock: Clock = SYSTEM,
-    listen: Listener = lambda event: None,
-    subject: str = "",
-) -> tuple[T, tuple[Attempt, ...]]:
-    """Call `attempt(until)` until it returns, as patiently as `policy` says.
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How patiently one call is made, to its end; `subject` begins what is logged."""
 
-    Returns its result and the attempts that failed before it. An attempt that added `CREDIT` bytes starts the count
-    and the backoff anew. Raises the `final` error of the last `Transient`, RateLimited when the server's wait does
-    not fit, DeadlineExceeded; every other exception passes through at once.
-    """
-    failed: list[Attempt] = []
-    while True:
-        begin = clock.now()
-        try:
-            return attempt(deadline.earlier(Deadline.after(policy.timeout, begin))), tuple(failed)
-        except Transient as error:
-            failure = error
-        now = clock.now()
-        failed.append(_recorded(step, failure, len(failed) + 1, now - begin))
-        number = _counted(failed)
-        wait = _wait(policy, failure, number if failed[-1].counted else 0, clock.random)
-        # Where bytes came, they took the attempt's time, and not the wait that some other file was told.
-        spent = now - begin if failed[-1].counted else 0.0
-        left = min(policy.timeout - spent, deadline.remaining(now))
-        end = _end(policy, failure, number, wait, left, deadline.remaining(now))
-        told = f"{subject}{_told(failed[-1], number, policy)}"
-        if end is not None:
-            logger.warning("%s; giving up", told)
-            raise end.filled(attempts=tuple(failed)) from failure
-        failed[-1] = replace(failed[-1], wait=wait)
-        logger.warning("%s; next %s", told, f"in {wait:g} s" if wait else "at once")
-        listen(Wait(failure.cause, wait, now + wait))
-        clock.sleep(wait)
+    policy: Policy
+    deadline: Deadline = field(default_factory=Deadline)
+    clock: Clock = SYSTEM
+    listen: Listener = silent
+    subject: str = ""
+
+    def persist(self, step: str, attempt: Callable[[Deadline], T]) -> tuple[T, tuple[Attempt, ...]]:
+        """Call `attempt(until)` until it returns, as patiently as the policy says.
+
+        Returns its result and the attempts that failed before it. An attempt that added `CREDIT` bytes starts the
+        count and the backoff anew. Raises the `final` error of the last `Transient`, RateLimited when the server's
+        wait does not fit, DeadlineExceeded; every other exception passes through at once.
+        """
+        failed: list[Attempt] = []
+        while True:
+            begin = self.clock.now()
+            try:
+                return attempt(self.deadline.earlier(Deadline.after(self.policy.timeout, begin))), tuple(failed)
+            except Transient as error:
+                failure = error
+            now = self.clock.now()
+            failed.append(_recorded(step, failure, len(failed) + 1, now - begin))
+            number = _counted(failed)
+            wait = _wait(self.policy, failure, number if failed[-1].counted else 0, self.clock.random)
+            # Where bytes came, they took the attempt's time, and not the wait that some other file was told.
+            spent = now - begin - failure.excused if failed[-1].counted else 0.0
+            left = min(self.policy.timeout - spent, self.deadline.remaining(now))
+            end = _end(self.policy, failure, number, wait, left, self.deadline.remaining(now))
+            told = f"{self.subject}{_told(failed[-1], number, self.policy)}"
+            if end is not None:
+                logger.warning("%s; giving up", told)
+                raise end.filled(attempts=tuple(failed)) from failure
+            failed[-1] = replace(failed[-1], wait=wait)
+            logger.warning("%s; next %s", told, f"in {wait:g} s" if wait else "at once")
+            self.listen(Wait(failure.cause, wait, now + wait))
+            self.clock.sleep(wait)
 
 
 def _recorded(step: str, failure: Transient, number: int, elapsed: float) -> Attempt:

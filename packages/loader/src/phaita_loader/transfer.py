@@ -1,4 +1,4 @@
-"""One blob on its way into the cache: one process at a time, several connections, until the digest is right."""
+"""One blob on its way into the cache: one process at a time, until the digest is right."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from phaita_loader._assembly import Assembly
 from phaita_loader._classify import storage_failure
-from phaita_loader._connection import Connection
 from phaita_loader._digest import stamp
 from phaita_loader._lock import BlobLock
 from phaita_loader._route import Route
+from phaita_loader._team import Team
 from phaita_loader.errors import Corrupt, StorageError
 from phaita_loader.listing import SMALL, RemoteFile
 from phaita_loader.progress import Received, Resumed, Verified
@@ -19,8 +19,6 @@ from phaita_loader.retry import Transient
 
 __all__ = ["BlobTransfer"]
 
-_TRIAL = 0.25  # seconds after which it shows how fast one connection is
-_QUICK = 2.0  # seconds that one connection may well be left alone
 _RESTARTS = 5  # times that another tool may delete what is being written
 
 
@@ -40,40 +38,39 @@ class BlobTransfer:
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self._lock = BlobLock(file, route)
-        self._assembly: Assembly | None = None
-        self._first: Connection | None = None
-        self._helpers: list[Connection] = []
-        self._helper_left = threading.Event()
-        self._crowded = False
-        self._answered_at: float | None = None
+        self._checking = False
+        self._team: Team | None = None
 
     @property
     def received(self) -> int:
         """Bytes that this attempt added to what was there."""
-        assembly = self._assembly
-        return assembly.received if assembly is not None else 0
+        return self._team.assembly.received if self._team is not None else 0
 
     @property
     def connections(self) -> int:
         """How many threads bring it."""
-        return 1 + len(self._helpers)
+        return self._team.size if self._team is not None else 1
 
     @property
     def answered(self) -> bool:
         """Whether a server gave the first connection a body, or nothing had to be asked."""
-        return self.ended or self._answered_at is not None
+        return self.ended or (self._team is not None and self._team.answered)
 
     @property
     def locked_out(self) -> bool:
         """Whether it still waits for another process to let go of the blob."""
         return self._lock.waiting and not self.ended
 
+    @property
+    def resting(self) -> bool:
+        """Whether it waits for no server: for another process, or for the digest of what is there."""
+        whole = self._team is not None and self._team.assembly.complete
+        return (self._lock.waiting or self._checking or whole) and not self.ended
+
     def run(self) -> None:
         """Bring the blob; never raises, see `error`."""
         try:
             self._work()
-        except OSError as error:
-            self._end(self._storage_failure(error))
         except Exception as error:
             self._end(error)
         else:
@@ -81,23 +78,12 @@ class BlobTransfer:
 
     def help(self) -> Callable[[], None] | None:
         """The work of one more thread, where there is some."""
-        with self._mutex:
-            assembly = self._assembly
-            if self._stop.is_set() or self._crowded or assembly is None:
-                return None
-            if not self._is_slow(assembly) or not assembly.offers():
-                return None
-            helper = Connection(assembly, self._route)
-            self._helpers.append(helper)
-        return lambda: self._help(helper, assembly)
+        return None if self._team is None else self._team.help()
 
-    def _is_slow(self, assembly: Assembly) -> bool:
-        """Whether one connection would take long: on a fast link more of them cost processor time and gain nothing."""
-        if self._answered_at is None:
-            return False
-        elapsed = self._route.clock.now() - self._answered_at
-        rest = self.file.size - assembly.size
-        return elapsed >= _TRIAL and rest * elapsed > _QUICK * assembly.received
+    def renew(self) -> None:
+        """Go on over new connections."""
+        if self._team is not None:
+            self._team.renew()
 
     def abandon(self, cause: str) -> None:
         """End it from another thread; what arrived stays for the next attempt."""
@@ -105,17 +91,16 @@ class BlobTransfer:
 
     def end_stuck(self, now: float, limit: float) -> None:
         """Do without the connections that have been waiting for an answer for more than `limit` seconds."""
-        for helper in [one for one in self._helpers if one.opening_for(now) > limit]:
-            helper.abort()
-            self._leave(helper)
-        if self._first is not None and self._first.opening_for(now) > limit:
-            self.abandon(f"no answer for {self.file.path} within {limit:g} s")
+        if self._team is not None and self._team.end_stuck(now, limit) and not self._stop.is_set():
+            cause = f"no answer for {self.file.path} within {limit:g} s"
+            # Whoever watches waits for no disk.
+            threading.Thread(target=self.abandon, args=(cause,), daemon=True).start()
 
     def _work(self) -> None:
         if not self._lock.take():
             raise self._given_up()
         for restarts in range(_RESTARTS):
-            if self._route.cache.holds(self.file, self._route.verify):
+            if self._is_there():
                 return self._found()
             try:
                 # Who took it away may be a writer whose lock lies: taking it back would go on for ever.
@@ -125,82 +110,50 @@ class BlobTransfer:
                 self._route.cache.prepare(self._route.commit)
         raise Transient(f"the partial file of {self.file.path} was deleted again and again", final=StorageError)
 
+    def _is_there(self) -> bool:
+        self._checking = True
+        try:
+            return self._route.cache.holds(self.file, self._route.verify)
+        finally:
+            self._checking = False
+
     def _found(self) -> None:
         """Another process brought it."""
-        self._route.listen(Received(self.file.path, self.file.size))
+        self._show(self.file.size)
         self._route.listen(Verified(self.file.path))
 
-    def _begin(self, *, alone: bool) -> tuple[Assembly, Connection]:
+    def _show(self, size: int) -> None:
+        """Tell how many of the file's bytes there are, where that is not what was told."""
+        news = size - self._route.shown.get(self.file.digest, 0)
+        self._route.shown[self.file.digest] = size
+        if news:
+            self._route.listen(Received(self.file.path, news))
+
+    def _begin(self, *, alone: bool) -> Team:
         route = self._route
         assembly = Assembly(route.cache.ours, self.file, route.policy.connections, alone=alone)
         with self._mutex:
             if not self._stop.is_set():
-                self._assembly, self._first = assembly, Connection(assembly, route, self._answer_came)
-                return assembly, self._first
+                self._team = Team(assembly, route, self._on_change, self._end)
+                return self._team
         assembly.close()
         raise self._given_up()
 
-    def _answer_came(self) -> None:
-        self._answered_at = self._route.clock.now()
-        self._on_change()
-
     def _bring(self, *, alone: bool) -> None:
-        assembly, first = self._begin(alone=alone)
-        if assembly.resumed:
-            self._route.listen(Resumed(self.file.path, assembly.resumed))
-        while not assembly.complete:
-            self._refuse_if_stopped()
-            piece = assembly.take()
-            if piece is None:
-                self._wait_for_helper()
-                continue
-            try:
-                first.bring(piece)
-            except Transient:
-                if not self._was_helped(assembly):
-                    raise
-        self._publish(assembly)
-
-    def _was_helped(self, assembly: Assembly) -> bool:
-        """Whether others go on where this connection failed; it waits for one of them to see what is left."""
-        self._crowded = True  # a server that refuses one of several connections is asked for fewer
-        before = assembly.received
-        self._helper_left.clear()
-        if self._helpers:
-            self._wait_for_helper()
-        return assembly.received > before
-
-    def _wait_for_helper(self) -> None:
-        self._helper_left.wait()
-        self._helper_left.clear()
-
-    def _help(self, helper: Connection, assembly: Assembly) -> None:
-        error: Exception | None = None
-        try:
-            while (piece := assembly.take()) is not None:
-                helper.bring(piece)
-        except (Transient, FileNotFoundError):  # the first connection goes on, or finds the same
-            self._crowded = True
-        except OSError as raised:
-            error = self._storage_failure(raised)
-        except Exception as raised:
-            error = raised
-        self._leave(helper)
-        if error is not None:
-            self._end(error)
-
-    def _leave(self, helper: Connection) -> None:
-        with self._mutex:
-            if helper in self._helpers:
-                self._helpers.remove(helper)
-        self._helper_left.set()
-        self._on_change()
+        team = self._begin(alone=alone)
+        self._show(team.assembly.resumed)
+        if team.assembly.resumed:
+            self._route.listen(Resumed(self.file.path, team.assembly.resumed))
+        team.bring()
+        self._publish(team.assembly)
 
     def _publish(self, assembly: Assembly) -> None:
         found = assembly.digest()
-        self._refuse_if_stopped()
+        if self._stop.is_set():
+            raise self._given_up()
+        self._route.shown[self.file.digest] = assembly.size
         if found != self.file.digest:
-            self._route.listen(Received(self.file.path, -assembly.size))
+            self._show(0)
             assembly.discard()
             self._route.hub.leave(assembly.endpoint)
             raise Transient(f"{self.file.path} arrived with a wrong {self.file.algorithm}", final=Corrupt, earns=False)
@@ -211,24 +164,22 @@ class BlobTransfer:
         self._route.listen(Verified(self.file.path))
 
     def _forget(self) -> None:
-        assembly, self._assembly = self._assembly, None
-        for helper in list(self._helpers):
-            helper.abort()
-        if assembly is not None:
-            self._route.listen(Received(self.file.path, -assembly.size))
-            assembly.discard()
+        team, self._team = self._team, None
+        if team is not None:
+            team.stop()
+            self._route.shown[self.file.digest] = team.assembly.size
+            self._show(0)
+            team.assembly.discard()
 
-    def _storage_failure(self, error: OSError) -> Exception:
+    def _failure(self, error: Exception | None) -> Exception | None:
+        """The error as the caller is to see it."""
+        if not isinstance(error, OSError):
+            return error
         failure = storage_failure(error, self._route.cache.folder)
-        assembly = self._assembly
-        if error.errno in _FULL and assembly is not None:
-            lack = (self.file.size - assembly.size) / 1e6
+        if error.errno in _FULL and self._team is not None:
+            lack = (self.file.size - self._team.assembly.size) / 1e6
             failure.cause += f"; {lack:.1f} MB of {self.file.path} are still to come"
         return failure
-
-    def _refuse_if_stopped(self) -> None:
-        if self._stop.is_set():
-            raise self._given_up()
 
     def _given_up(self) -> Transient:
         return Transient(f"{self.file.path} was given up")
@@ -239,17 +190,14 @@ class BlobTransfer:
             if self._stop.is_set():
                 return
             self._stop.set()
-            self.error = error
-            connections = [*self._helpers, *([self._first] if self._first else [])]
-        for connection in connections:
-            connection.abort()
-        self._helper_left.set()
-        assembly = self._assembly
+            self.error = self._failure(error)
         try:
-            if assembly is not None:
-                assembly.close()
+            if self._team is not None:
+                self._team.stop()
+                self._team.assembly.close()
+                self._route.shown[self.file.digest] = self._team.assembly.size
         except OSError as failed:
-            self.error = error or self._storage_failure(failed)
+            self.error = self.error or self._failure(failed)
         finally:
             self._lock.give_back()
             self.ended = True

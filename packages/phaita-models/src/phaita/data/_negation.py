@@ -56,6 +56,7 @@ def _covers(scope: _Scope, one: Found, words: Sequence[Word], listed: Mapping[in
     last, first = words[scope.end - 1], words[one.first]
     if first.clause != last.clause or one.first - scope.end > scope.reach:
         return False
+    # "No fever, coughing blood": where a comma may begin something new, a symptom too many is the safer error.
     return scope.kind == "lists" or first.comma == last.comma or one.first <= listed.get(first.clause, -1)
 
 

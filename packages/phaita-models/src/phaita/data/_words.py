@@ -1,4 +1,8 @@
-"""A text as words, and the known terms among them, whatever the case, apostrophes, hyphens and spaces."""
+"""A text as words, and the known terms among them.
+
+Case, apostrophes, hyphens, spaces, a leading article, a final s, words of degree such as "very", and whose symptom it
+is make no difference.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,18 @@ __all__ = ["Found", "Term", "Word", "find_terms", "normalized", "words_of"]
 
 _WORD = re.compile(r"\d+(?:[.,:]\d+)+|[^\W_]+(?:['\u2019\u02bc][^\W_]+)*")
 _APOSTROPHES = re.compile(r"['\u2019\u02bc]")
+# A hyphen stands where a space may; across any other mark two words belong to different things.
 _JOINS = re.compile(r"\s+|\s*[-\u2010\u2011]\s*")
 _ENDS = re.compile(r"[.;:!?\u2026\n]|\u2014|\s[-\u2013]\s")
-_POSSESSIVES = frozenset({"my", "his", "her", "its", "our", "their", "your"})
+_PRONOUNS = {
+    **dict.fromkeys(("her", "him", "his", "its", "me", "our", "their", "them", "us", "your"), "my"),
+    **dict.fromkeys(("he", "she", "they", "we", "you"), "i"),
+    **dict.fromkeys(("he's", "she's", "they're", "you're"), "i'm"),
+    **dict.fromkeys(("they've", "we've", "you've"), "i've"),
+}
 _ARTICLES = frozenset({"a", "an", "the"})
+# They say how bad it is, not what it is.
+_DEGREES = frozenset({"extremely", "pretty", "quite", "rather", "really", "terribly", "very"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ class Found:
 
 
 def words_of(text: str) -> list[Word]:
-    """The words of a text, in order."""
+    """The words of a text, in order; those of degree are passed over."""
     words: list[Word] = []
     end = run = clause = comma = 0
     for match in _WORD.finditer(text):
@@ -58,7 +70,8 @@ def words_of(text: str) -> list[Word]:
         clause += _ENDS.search(gap) is not None
         comma += "," in gap
         end = match.end()
-        words.append(Word(_plain(match[0]), match.start(), end, run, clause, comma))
+        if (plain := _plain(match[0])) not in _DEGREES:
+            words.append(Word(plain, match.start(), end, run, clause, comma))
     return words
 
 
@@ -92,5 +105,7 @@ def _candidates(words: list[Word], terms: Mapping[tuple[str, ...], Term]) -> Ite
 
 
 def _plain(word: str) -> str:
-    plain = _APOSTROPHES.sub("", word).casefold()
-    return "my" if plain in _POSSESSIVES else plain
+    folded = _APOSTROPHES.sub("'", word).casefold()
+    plain = _PRONOUNS.get(folded, folded).replace("'", "")
+    # "She breathes" is "I breathe", and one swollen leg is two.
+    return plain[:-1] if len(plain) > 3 and plain.endswith("s") and not plain.endswith(("is", "ss", "us")) else plain

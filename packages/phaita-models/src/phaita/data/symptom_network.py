@@ -93,6 +93,7 @@ class SymptomNetwork(Strict):
     comorbidities: dict[str, Comorbidity]
 
     def __post_init__(self) -> None:
+        # A symptom without a figure would never be drawn, and nobody would notice.
         conditions = RespiratoryConditions.get_all_conditions()
         _same("conditions", self.conditions, conditions)
         _same("age_groups", self.age_groups, AGE_GROUPS)

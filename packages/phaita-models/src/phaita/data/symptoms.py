@@ -63,7 +63,8 @@ def read_lexicon(path: Path) -> dict[str, Symptom]:
 def find_symptoms(text: str) -> tuple[Match, ...]:
     """The symptoms that a text names, in its order; of overlapping wordings the longest counts.
 
-    Case, apostrophes and hyphens make no difference; "her" in "pain in her chest" stands for "my".
+    Who has it makes no difference: "pain in her chest" is "pain in my chest". What the text denies is marked, by
+    words before it in the same clause ("no", "denies", "not having") or right behind it ("is absent").
     """
     words = words_of(text)
     matches = []
@@ -84,6 +85,7 @@ SymptomId = Annotated[str, AfterValidator(_known)]
 
 @cache
 def _all_terms() -> Mapping[tuple[str, ...], Term]:
+    # A symptom that begins with a word of negation ("no energy") is longer than that word, so it wins.
     return {**negation_terms(), **_terms(FILE, lexicon())}
 
 

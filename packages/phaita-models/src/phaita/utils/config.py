@@ -46,10 +46,10 @@ class ModelConfig(_Section):
         "bert-base-uncased",
     )
     perplexity_model: Name = "gpt2"
-    max_length: Annotated[Count, Field(ge=8)] = 512
-    dropout: Share = 0.1
+    max_length: Annotated[Count, Field(ge=8)] = 256
+    dropout: Share = 0.2
     mc_dropout: bool = True
-    gnn_hidden: Count = 128
+    gnn_hidden: Count = 64
     gnn_heads: Count = 4
 
     @model_validator(mode="after")
