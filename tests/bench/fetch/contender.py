@@ -22,17 +22,16 @@ Call = Callable[[], dict[str, Any]]
 
 def phaita_loader(job: Job) -> Call:
     """This loader: digests verified."""
-    from phaita_loader import ModelRequest, fetch
+    from phaita_loader import Hub, ModelRequest, fetch
     from phaita_loader.errors import LoaderError
     from phaita_loader.retry import SYSTEM
 
     slept: list[float] = []
+    request = ModelRequest(job["repo"], job.get("revision", "main"), allow_patterns=(job.get("pattern", "*"),))
 
     def call() -> dict[str, Any]:
         try:
-            snapshot = fetch(
-                ModelRequest(job["repo"], allow_patterns=("*",)), clock=replace(SYSTEM, sleep=slept.append)
-            )
+            snapshot = fetch(request, hub=Hub(token=job.get("token")), clock=replace(SYSTEM, sleep=slept.append))
         except LoaderError as error:
             return {"error": type(error).__name__, "slept": len(slept)}
         return {"path": str(snapshot.path), "slept": len(slept)}

@@ -75,11 +75,15 @@ class Course:
                 runs[name].append(self.run(name))
         return runs
 
-    def run(self, contender: str, repo: str = REPO) -> Run:
-        """One fresh process; what it brought is digested after its clock stopped, and then removed."""
+    def run(self, contender: str, repo: str = REPO, **words: str) -> Run:
+        """One fresh process; what it brought is digested after its clock stopped, and then removed.
+
+        `words` are further ones of the contender's job.
+        """
         with tempfile.TemporaryDirectory(dir=self.origin.folder.parent) as folder:
             requests, sent = len(self.hub.seen), len(self.origin.sent())
-            run = _run({"contender": contender, "repo": repo, "folder": folder, **self._file()}, self.hub.url)
+            job = {"contender": contender, "repo": repo, "folder": folder, **self._file(), **words}
+            run = _run(job, self.hub.url)
             if "path" in run.found:
                 _check(Path(run.found["path"]), self.digests)
             return replace(run, requests=len(self.hub.seen) - requests, sent=tuple(self.origin.sent()[sent:]))
@@ -93,11 +97,9 @@ class Course:
 
 
 @contextmanager
-def course(
-    origin: Origin, files: Mapping[str, bytes | Path], *, options: str = "", gated: bool = False
-) -> Iterator[Course]:
-    """A course for these files; `options` are the origin's, such as `/rate=5000000`."""
-    repo = Repo(REPO, [Commit(files)], gated=gated)
+def course(origin: Origin, files: Mapping[str, bytes | Path], *, options: str = "", **access: bool) -> Iterator[Course]:
+    """A course for these files; `options` are the origin's, such as `/rate=5000000`, `access` the repo's."""
+    repo = Repo(REPO, [Commit(files)], **access)  # type: ignore[arg-type]  # gated, private
     digests = {path: blob.sha256 or hashlib.sha256(blob.read()).hexdigest() for path, blob in repo.files().items()}
     for path, source in files.items():
         if isinstance(source, Path):

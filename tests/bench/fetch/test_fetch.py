@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 
 from .origin import Origin
-from .race import FILE, REPO, Races, Run, course, mid
+from .race import FILE, Races, Run, course, mid
 from .table import Row, Table
 
 OURS = "phaita_loader"
@@ -114,17 +114,29 @@ def test_small_files(origin: Origin, table: Table) -> None:
     table.notes.append(f"1,000 small files: snapshot_download makes {theirs:.0f} requests")
 
 
-@pytest.mark.parametrize(
-    ("what", "repo", "error", "limit"),
-    [
-        ("repo missing", "bench/absent", "NotFound", 1),
-        ("gated, no access", REPO, "AccessDenied", 2),  # the listing is public
-    ],
-)
-def test_permanent_errors(origin: Origin, table: Table, what: str, repo: str, error: str, limit: int) -> None:
+PERMANENT = [
+    ("repo missing", {}, {"repo": "bench/absent"}, "NotFound", 1),
+    ("revision missing", {}, {"revision": "absent"}, "NotFound", 1),
+    ("no such file", {}, {"pattern": "absent"}, "NotFound", 1),
+    ("private, no token", {"private": True}, {}, "NotFound", 1),  # the Hub says no more than that
+    ("bad token", {}, {"token": "hf_bad"}, "AccessDenied", 1),
+    ("gated, no access", {"gated": True}, {}, "AccessDenied", 2),  # the listing is public
+]
+
+
+@pytest.mark.parametrize(("what", "access", "words", "error", "limit"), PERMANENT, ids=[row[0] for row in PERMANENT])
+def test_permanent_errors(
+    origin: Origin,
+    table: Table,
+    what: str,
+    access: dict[str, bool],
+    words: dict[str, str],
+    error: str,
+    limit: int,
+) -> None:
     """What no patience cures ends at once."""
-    with course(origin, {f"{at}.json": b"%d" % at for at in range(8)}, gated=True) as closed:
-        run = closed.run(OURS, repo)
+    with course(origin, {f"{at}.json": b"%d" % at for at in range(8)}, **access) as closed:
+        run = closed.run(OURS, **words)
     assert (run.found["error"], run.found["slept"]) == (error, 0)
     table.rows.append(Row(f"{what}, requests", "", run.requests, limit=limit))
     table.rows.append(Row(f"{what}, wall", "s", run.seconds, limit=1.0))

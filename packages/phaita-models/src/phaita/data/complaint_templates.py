@@ -74,6 +74,8 @@ class Templates(Strict):
             _check(f"patient.{id_}", text, _SLOTS)
         for id_, text in self.caller.items():
             _check(f"caller.{id_}", text, {*_SLOTS, "who", "he"})
+            if "{who}" not in _OPTIONAL.sub("", text):
+                raise ValueError(f"caller.{id_}: does not say, outside of brackets, {{who}} it is about")
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -109,7 +111,7 @@ def filled(template: str, slots: Mapping[str, str]) -> str:
 
 
 def listed(phrases: Sequence[str]) -> str:
-    """ "a, b and c"; with a comma before the "and" where a phrase has one of its own."""
+    """All in one phrase, with a comma before the last "and" where a phrase has an "and" or a comma of its own."""
     if len(phrases) < 2:
         return "".join(phrases)
     nested = any(" and " in phrase or "," in phrase for phrase in phrases)

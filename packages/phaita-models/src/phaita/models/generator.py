@@ -136,7 +136,9 @@ class ComplaintGenerator(nn.Module):
                 raise
             _LOG.warning("templates instead of %s write the complaints: %s", model_name, error.cause)
             return TemplateComplaintGenerator()
-        return cls(loaded.model, loaded.tokenizer, config)
+        generator = cls(loaded.model, loaded.tokenizer, config)
+        generator.eval()
+        return generator
 
     def generate_complaint(self, presentation: PatientPresentation, *, seed: int | None = None) -> str:
         """One complaint: the first that `generate_complaints` gives for this seed."""
@@ -148,13 +150,14 @@ class ComplaintGenerator(nn.Module):
         """A complaint for each presentation, in their order, without the prompt; seed None draws anew each time.
 
         One that ran into `max_new_tokens` is cut back to its whole sentences where it has one. A model that says
-        nothing gives "".
+        nothing gives "". Raises ValueError where prompt and new tokens are more than the model has positions for.
         """
         prompts = [self._prompt_ids(presentation) for presentation in presentations]
         own = seeds(seed, len(prompts))
         complaints = [""] * len(prompts)
+        lengths = [len(prompt) + self.config.max_new_tokens for prompt in prompts]
+        self._check(max(lengths, default=0))
         with torch.no_grad(), evaluating(self.model):
-            lengths = [len(prompt) + self.config.max_new_tokens for prompt in prompts]
             for batch in batches(lengths, self.config.batch_tokens):
                 texts = self._generate([prompts[index] for index in batch], [own[index] for index in batch])
                 for index, text in zip(batch, texts, strict=True):
@@ -171,13 +174,12 @@ class ComplaintGenerator(nn.Module):
         prompts = [self._prompt_ids(presentation) for presentation in presentations]
         answers = [[*self.tokenizer(text, add_special_tokens=False).input_ids, *end] for text in complaints]
         pairs = list(zip(prompts, answers, strict=True))
-        ids, mask = self._on_device(padded([prompt + answer for prompt, answer in pairs], 0, "right"))  # [B, T]
+        device = self.model.device
+        ids, mask = padded([prompt + answer for prompt, answer in pairs], 0, "right", device)  # [B, T]
+        said, _ = padded([[0] * len(prompt) + [1] * len(answer) for prompt, answer in pairs], 0, "right", device)
         logits = self.model(input_ids=ids, attention_mask=mask).logits[:, :-1]  # [B, T-1, V]
         losses = functional.cross_entropy(logits.transpose(1, 2).float(), ids[:, 1:], reduction="none")  # [B, T-1]
-        said, _ = self._on_device(
-            padded([[0] * (len(prompt) - 1) + [1] * len(answer) for prompt, answer in pairs], 0, "right")
-        )
-        return -(losses * said).sum(1)
+        return -(losses * said[:, 1:]).sum(1)
 
     def prompt(self, presentation: PatientPresentation) -> str:
         """What the model is asked; the condition is not named, so that no complaint gives it away."""
@@ -195,17 +197,22 @@ class ComplaintGenerator(nn.Module):
         chat = [{"role": "user", "content": text}]  # a template may know no system role, Mistral's for one
         return list(self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True).input_ids)
 
+    def _check(self, longest: int) -> None:
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        if positions and longest > positions:
+            raise ValueError(f"prompt and max_new_tokens make {longest}, the model has positions for {positions}")
+
     def _generate(self, prompts: Sequence[Sequence[int]], own: Sequence[int]) -> list[str]:
         """What the model says to a batch of prompts, each with a seed of its own."""
         config, device = self.config, self.model.device
-        ends = _tokens(self.model.generation_config.eos_token_id) or _tokens(self.tokenizer.eos_token_id)
-        ids, mask = padded(prompts, ends[0] if ends else 0, "left")  # [B, T]
+        ends = _ids(self.tokenizer.eos_token_id) + _ids(self.model.generation_config.eos_token_id)
+        ids, mask = padded(prompts, ends[0] if ends else 0, "left", device)  # [B, T]
         draw: list[Any] = []
         if config.temperature > 0:
             draw = [TemperatureLogitsWarper(config.temperature), TopPLogitsWarper(config.top_p), OwnNoise(own, device)]
         written = self.model.generate(
-            ids.to(device),
-            attention_mask=mask.to(device),
+            ids,
+            attention_mask=mask,
             do_sample=False,
             max_new_tokens=config.max_new_tokens,
             min_new_tokens=1,
@@ -218,8 +225,8 @@ class ComplaintGenerator(nn.Module):
         return [tidy(text, config.stop, row[-1] in ends) for text, row in zip(said, written.tolist(), strict=True)]
 
 
-def _tokens(one_or_more: int | list[int] | None) -> list[int]:
-    return [] if one_or_more is None else [one_or_more] if isinstance(one_or_more, int) else list(one_or_more)
+def _ids(token: int | list[int] | None) -> list[int]:
+    return [] if token is None else [token] if isinstance(token, int) else list(token)
 
 
 def _load(

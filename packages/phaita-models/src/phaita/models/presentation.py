@@ -32,7 +32,7 @@ class PatientPresentation:
 
     def __post_init__(self) -> None:
         RespiratoryConditions.get_condition_by_code(self.condition_code)
-        object.__setattr__(self, "symptoms", tuple(self.symptoms))
+        object.__setattr__(self, "symptoms", tuple(dict.fromkeys(self.symptoms)))
         unknown = [symptom for symptom in self.symptoms if symptom not in lexicon()]
         if unknown or not self.symptoms:
             raise ValueError(f"symptoms are of the lexicon, one at least; got {', '.join(unknown) or 'none'}")

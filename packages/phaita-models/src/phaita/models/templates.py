@@ -32,8 +32,10 @@ class TemplateComplaintGenerator:
     have nothing of these in common.
 
     A complaint depends on its presentation, the seed and its place in the list, and on nothing else. At most six
-    symptoms are told, in random order. Raises ValueError for an id or a phrase that there is not, and where a voice
-    has no template.
+    symptoms are told, in random order. Age and speaker follow the ages at which the condition is met, as far as the
+    age group leaves that open, so that they hint at the condition as they do in life.
+
+    Raises ValueError for an id or a phrase that there is not, and where a voice has no template.
     """
 
     kind = "template"

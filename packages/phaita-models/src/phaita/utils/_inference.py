@@ -26,13 +26,15 @@ def batches(lengths: Sequence[int], room: int) -> Iterator[list[int]]:
         start += size
 
 
-def padded(rows: Sequence[Sequence[int]], fill: int, side: Literal["left", "right"]) -> tuple[Tensor, Tensor]:
+def padded(
+    rows: Sequence[Sequence[int]], fill: int, side: Literal["left", "right"], device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask of rows of any length, both [B, T]."""
     ids = [torch.tensor(row, dtype=torch.long) for row in rows]
     mask = [torch.ones_like(row) for row in ids]
     return (
-        pad_sequence(ids, batch_first=True, padding_value=fill, padding_side=side),
-        pad_sequence(mask, batch_first=True, padding_side=side),
+        pad_sequence(ids, batch_first=True, padding_value=fill, padding_side=side).to(device),
+        pad_sequence(mask, batch_first=True, padding_side=side).to(device),
     )
 
 

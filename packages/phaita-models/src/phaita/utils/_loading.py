@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from phaita_loader import (
     DeadlineExceeded,
@@ -28,11 +27,11 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The model of a list that loaded, and those before it that did not, each with its error."""
+    """The model of a list that loaded, and those before it that did not, each with the reason."""
 
     name: str
     loaded: Loaded
-    passed_over: Mapping[str, LoaderError]
+    passed_over: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,9 @@ class Loading:
         failed: dict[str, LoaderError] = {}
         for name in names:
             try:
-                return Found(name, self.load(name, kind), MappingProxyType(failed))
+                loaded = self.load(name, kind)
+                # Words, not errors: an error holds on to whatever the load had built when it failed.
+                return Found(name, loaded, {other: str(error) for other, error in failed.items()})
             except DeadlineExceeded:
                 raise
             except (ModelDownloadError, InitialisationError) as error:

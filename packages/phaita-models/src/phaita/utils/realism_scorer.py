@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
+from itertools import pairwise
 from typing import Any, overload
 
 import torch
@@ -27,7 +27,7 @@ from phaita.data.symptoms import find_symptoms
 from phaita.utils._inference import batches, default_device, evaluating, padded, room_for
 from phaita.utils._loading import Loading
 from phaita.utils.config import ModelConfig
-from phaita_loader import Hub, LoaderError, Policy
+from phaita_loader import Hub, Policy
 
 __all__ = ["ENCODERS", "RealismConfig", "RealismLoss", "RealismScorer", "create_realism_scorer"]
 
@@ -36,7 +36,7 @@ ENCODERS = _DEFAULT.realism_encoders
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"[^\W_]")
-_NOTHING = -100
+_IGNORED = -100  # by cross_entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class RealismConfig:
 class RealismScorer:
     """Scores complaints with an encoder and a causal language model that exist; `from_pretrained` loads them.
 
-    encoder_name: which encoder it is; passed_over: those before it in the list, each with the error of its load.
+    encoder_name: which encoder it is; passed_over: those before it in the list, each with why it did not load.
     Raises ValueError for a language model whose tokenizer has no token to start a text with.
     """
 
@@ -81,18 +81,18 @@ class RealismScorer:
         config: RealismConfig | None = None,
         *,
         encoder_name: str | None = None,
-        passed_over: Mapping[str, LoaderError] = MappingProxyType({}),
+        passed_over: Mapping[str, str] | None = None,
     ) -> None:
         self.encoder, self.encoder_tokenizer = encoder, encoder_tokenizer
         self.lm, self.lm_tokenizer = lm, lm_tokenizer
         self.config = config or RealismConfig()
-        self.encoder_name, self.passed_over = encoder_name, passed_over
+        self.encoder_name, self.passed_over = encoder_name, dict(passed_over or {})
         self._start = _start_token(lm_tokenizer)
 
     @classmethod
     def from_pretrained(
         cls,
-        encoders: Sequence[str] = ENCODERS,
+        encoders: str | Sequence[str] = ENCODERS,
         perplexity_model: str = _DEFAULT.perplexity_model,
         *,
         policy: Policy | None = None,
@@ -107,7 +107,7 @@ class RealismScorer:
         language model's own, and DeadlineExceeded at once.
         """
         loading = Loading.starting(policy, hub, default_device(device))
-        found = loading.first(encoders, "auto")
+        found = loading.first([encoders] if isinstance(encoders, str) else encoders, "auto")
         lm = loading.load(perplexity_model, "causal_lm")
         return cls(
             found.loaded.model,
@@ -121,7 +121,9 @@ class RealismScorer:
 
     def compute_realism_score(self, complaints: Sequence[str]) -> Tensor:
         """The overall score of each text: [B], in [0, 1]."""
-        return self.get_detailed_scores(_several(complaints))["overall"]
+        if isinstance(complaints, str):
+            raise TypeError("complaints is a list of texts; for one text use [text]")
+        return self.get_detailed_scores(complaints)["overall"]
 
     @overload
     def get_detailed_scores(self, complaints: str) -> dict[str, float]: ...
@@ -154,24 +156,26 @@ class RealismScorer:
 
     def _mean_log_likelihood(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Nats per token after the first of each row: [B]; 0 for a row that ends with its first."""
-        ids, mask = (tensor.to(self.lm.device) for tensor in padded(rows, 0, "right"))  # [B, T]
+        ids, mask = padded(rows, 0, "right", self.lm.device)  # [B, T]
         logits = self.lm(input_ids=ids, attention_mask=mask).logits.float()  # [B, T, V]
         real = functional.pad(mask[:, 1:], (0, 1))  # [B, T]: 1 where a token comes next
-        following = functional.pad(ids[:, 1:], (0, 1)).masked_fill(real == 0, _NOTHING)  # [B, T]
-        losses = functional.cross_entropy(
-            logits.flatten(0, 1), following.flatten(), ignore_index=_NOTHING, reduction="none"
-        )
+        following = functional.pad(ids[:, 1:], (0, 1)).masked_fill(real == 0, _IGNORED)  # [B, T]
+        losses = functional.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")  # [B * T]
         return -losses.view_as(ids).sum(1) / real.sum(1).clamp(min=1)
 
     def _coherence(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Of each text its coherence, and 1 where neighbouring sentences gave it, else 0: [B] each."""
-        parts = [sentences if len(sentences := _sentences(text)) > 1 else [] for text in texts]
-        vectors = self._embed([sentence for sentences in parts for sentence in sentences])  # [S, D]
-        near = iter([1.0, *(vectors[1:] * vectors[:-1]).sum(-1).tolist()])  # of each sentence to the one before it
-        own = [[next(near) for _ in sentences][1:] for sentences in parts]
-        means = [min(1.0, max(0.0, sum(cosines) / len(cosines))) if cosines else 1.0 for cosines in own]
-        device = self.lm.device
-        return torch.tensor(means, device=device), torch.tensor([float(bool(c)) for c in own], device=device)
+        neighbours = [list(pairwise(_sentences(text))) for text in texts]
+        distinct = list(dict.fromkeys(sentence for own in neighbours for pair in own for sentence in pair))
+        rows = {sentence: row for row, sentence in enumerate(distinct)}
+        vectors = self._embed(distinct)  # [S, D]
+        ones = [rows[one] for own in neighbours for one, _ in own]
+        others = [rows[other] for own in neighbours for _, other in own]
+        near = iter((vectors[ones] * vectors[others]).sum(-1).tolist())
+        cosines = [[next(near) for _ in own] for own in neighbours]
+        means = [min(1.0, max(0.0, sum(own) / len(own))) if own else 1.0 for own in cosines]
+        paired = [float(len(own) > 0) for own in cosines]
+        return torch.tensor(means, device=self.lm.device), torch.tensor(paired, device=self.lm.device)
 
     def _embed(self, sentences: Sequence[str]) -> Tensor:
         """Vectors of length 1, the means over each sentence's tokens: [S, D]."""
@@ -181,7 +185,7 @@ class RealismScorer:
         vectors = torch.zeros(len(rows), self.encoder.config.hidden_size, device=device)
         for batch in batches([len(row) for row in rows], self.config.batch_tokens):
             fill = tokenizer.pad_token_id or 0
-            ids, mask = (tensor.to(device) for tensor in padded([rows[index] for index in batch], fill, "right"))
+            ids, mask = padded([rows[index] for index in batch], fill, "right", device)  # [B, T]
             hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # [B, T, D]
             vectors[batch] = (hidden * mask.unsqueeze(-1)).sum(1)  # [B, D]
         return functional.normalize(vectors, dim=-1)
@@ -224,14 +228,7 @@ def create_realism_scorer(
 
     `options` are those of `RealismScorer.from_pretrained`, whose errors it raises.
     """
-    encoders = ENCODERS if use_medical_model else (model_name,)
-    return RealismScorer.from_pretrained(encoders, device=device, **options)
-
-
-def _several(complaints: Sequence[str]) -> Sequence[str]:
-    if isinstance(complaints, str):
-        raise TypeError("complaints is a list of texts; for one text use [text]")
-    return complaints
+    return RealismScorer.from_pretrained(ENCODERS if use_medical_model else model_name, device=device, **options)
 
 
 def _start_token(tokenizer: Any) -> int:
