@@ -298,13 +298,17 @@ class DiagnosisDiscriminator(nn.Module):
         back = torch.tensor(order).argsort().to(parts[0].device)
         return torch.cat(parts, dim=1)[:, back]
 
-    def _features(self, tokens: list[list[int]], evidence: Sequence[tuple[Match, ...]]) -> Tensor:  # [B, D]
+    def features(self, text: Tensor, states: Tensor) -> Tensor:  # [B, W], [B, S] -> [B, D]
+        """What the heads read, from encoded texts and the states of the symptoms in them (`symptom_graph.states`)."""
         place = self.fusion.hidden.weight
-        text = pooled(self.encoder, tokens, self.tokenizer.pad_token_id or 0)  # [B, W]
         features = [self.norm(text.to(place.dtype))]
         if self.graph is not None:
-            features.append(self.graph(self.symptom_graph.states(evidence).to(place.device)))  # [B, F + K]
+            features.append(self.graph(states.to(place.device)))  # [B, F + K]
         return torch.cat(features, dim=-1)
+
+    def _features(self, tokens: list[list[int]], evidence: Sequence[tuple[Match, ...]]) -> Tensor:  # [B, D]
+        text = pooled(self.encoder, tokens, self.tokenizer.pad_token_id or 0)  # [B, W]
+        return self.features(text, self.symptom_graph.states(evidence))
 
     def _tokens(self, texts: list[str]) -> tuple[list[list[int]], list[bool]]:
         return tokenized(self.tokenizer, texts, self.config.max_length)
