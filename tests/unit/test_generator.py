@@ -77,9 +77,15 @@ def test_a_complaint_ends_at_the_end_of_its_line(says):
 
 
 def test_white_space_before_the_first_word_ends_nothing(torch, sampling):
-    words = language.tokenizer(["\n My chest hurts"])
-    said = torch.tensor([[0, *words("\n My chest hurts").input_ids], [0, *words("My chest\n hurts").input_ids]])
-    assert sampling.StopText(words, ["\n"], 1)(said, None).tolist() == [False, True]
+    said = ["\n My chest hurts.", "My chest\n hurts.!", "Patient:\n My chest", ": Patient:\n chest"]
+    words = language.tokenizer(said)
+    rows = [torch.tensor([[0, *words(one).input_ids]]) for one in said]
+    assert [sampling.StopText(words, ["\n"], 1)(row, None).tolist() for row in rows] == [
+        [False],
+        [True],
+        [False],
+        [True],
+    ]
 
 
 def test_a_row_that_has_ended_is_not_written_on_while_others_speak(generator):
@@ -120,6 +126,7 @@ def test_a_model_does_not_begin_with_its_end(torch, generator):
         ("\u201cIt hurts.\u201d", True, "It hurts."),
         ('Patient: "It hurts."\n\nNurse: where?', False, "It hurts."),
         ("complaint: It hurts.", True, "It hurts."),
+        ("\nPatient:\nIt hurts.\n", False, "It hurts."),
         ("My patient: him.", True, "My patient: him."),
         ("It hurts. [INST] more", False, "It hurts."),
         ("It hurts. And", False, "It hurts."),

@@ -136,12 +136,12 @@ def test_scores_on_a_cuda_device(serve, client, realism, replica, torch):
     scores = there.get_detailed_scores(TEXTS)
     assert {score.device.type for score in scores.values()} == {"cuda"}
     here = realism.create_realism_scorer(hub=hub, device="cpu").get_detailed_scores(TEXTS)
-    for name, score in here.items():
-        torch.testing.assert_close(scores[name].cpu(), score, rtol=1e-3, atol=1e-3)
+    for name, one in here.items():
+        torch.testing.assert_close(scores[name].cpu(), one, rtol=1e-3, atol=1e-3)
+    held, weights = torch.cuda.memory_allocated(), sum(one.nbytes for one in there.lm.parameters())
     del there, scores
     gc.collect()
-    torch.cuda.empty_cache()
-    assert torch.cuda.memory_allocated() == 0
+    assert torch.cuda.memory_allocated() <= held - weights
 
 
 def complaints(generator, many, seed):

@@ -12,7 +12,7 @@ from transformers import LogitsProcessor, StoppingCriteria
 
 __all__ = ["OwnNoise", "StopText", "tidy"]
 
-_LABEL = re.compile(r"(?:patient|complaint|answer)\s*:\s*", re.IGNORECASE)
+_BEFORE = re.compile(r"\A\s*(?:(?:patient|complaint|answer)\s*:\s*)?", re.IGNORECASE)
 _WHOLE_SENTENCES = re.compile(r".*[.!?]", re.DOTALL)
 _QUOTES = "\"'\u201c\u201d\u2018\u2019"
 
@@ -35,7 +35,7 @@ class OwnNoise(LogitsProcessor):
 
 
 class StopText(StoppingCriteria):
-    """Ends a row once what it says after its first word holds one of the marks."""
+    """Ends a row once one of the marks stands in what it says, white space and a label before it left aside."""
 
     def __init__(self, tokenizer: Any, marks: Sequence[str], prompt_length: int) -> None:
         self._tokenizer, self._marks, self._from = tokenizer, marks, prompt_length
@@ -43,7 +43,7 @@ class StopText(StoppingCriteria):
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Which rows are done: [B]."""
         said = self._tokenizer.batch_decode(input_ids[:, self._from :], skip_special_tokens=True)
-        done = [any(mark in text.lstrip() for mark in self._marks) for text in said]
+        done = [any(mark in _BEFORE.sub("", text) for mark in self._marks) for text in said]
         return torch.tensor(done, device=input_ids.device)
 
 
@@ -52,7 +52,7 @@ def tidy(said: str, marks: Sequence[str], ended: bool) -> str:
 
     One that neither a mark nor the model itself ended is cut back to its whole sentences, where it has one.
     """
-    text = _LABEL.sub("", said.lstrip(), count=1) if _LABEL.match(said.lstrip()) else said.lstrip()
+    text = _BEFORE.sub("", said)
     ends = [at for mark in marks if (at := text.find(mark)) >= 0]
     text = text[: min(ends)] if ends else text
     if not (ended or ends) and (whole := _WHOLE_SENTENCES.match(text)):

@@ -35,7 +35,11 @@ _TASK = (
     "{severity}Say what brings you here, in one to three short sentences, in the first person, in everyday words. "
     "Name no diagnosis. Reply with the patient's words alone."
 )
-_AGE = {"child": "You are a child. ", "adult": "You are an adult. ", "elderly": "You are an elderly person. "}
+_AGE = {
+    "child": "You are a child, or a parent who speaks for one. ",
+    "adult": "You are an adult. ",
+    "elderly": "You are an elderly person. ",
+}
 _SEVERITY = {severity: f"They are {severity}. " for severity in ("mild", "moderate", "severe")}
 
 

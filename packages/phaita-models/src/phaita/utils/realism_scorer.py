@@ -14,7 +14,7 @@ compared with no clinician's judgement: the score orders texts, it is no probabi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, overload
@@ -45,7 +45,8 @@ class RealismConfig:
 
     half_perplexity: the perplexity at which fluency is 1/2.
     max_tokens: how much of a text the language model reads, and of a sentence the encoder; the rest is not looked at.
-    batch_tokens: the size of a forward, padding included. It changes the speed, not the scores.
+    batch_tokens: the size of a forward, padding included, which changes the speed and not the scores. None is 512 on
+    a CPU, where more outgrows the caches, and 8192 elsewhere.
 
     Raises ValueError when a number makes no sense.
     """
@@ -55,13 +56,17 @@ class RealismConfig:
     medical_relevance: float = 0.3
     half_perplexity: float = 50.0
     max_tokens: int = 256
-    batch_tokens: int = 2048
+    batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
         weights = (self.fluency, self.coherence, self.medical_relevance)
         if min(weights) < 0 or self.fluency + self.medical_relevance <= 0:
             raise ValueError(f"weights are 0 or more, that of fluency or medical_relevance above 0; got {weights}")
-        if self.half_perplexity <= 0 or self.max_tokens < 4 or self.batch_tokens < 1:
+        if (
+            self.half_perplexity <= 0
+            or self.max_tokens < 4
+            or (self.batch_tokens is not None and self.batch_tokens < 1)
+        ):
             raise ValueError(f"half_perplexity and batch_tokens are above 0, max_tokens is 4 or more; got {self}")
 
 
@@ -87,7 +92,10 @@ class RealismScorer:
         self.lm, self.lm_tokenizer = lm, lm_tokenizer
         self.config = config or RealismConfig()
         self.encoder_name, self.passed_over = encoder_name, dict(passed_over or {})
-        self._start = _start_token(lm_tokenizer)
+        starts = [token for token in (lm_tokenizer.bos_token_id, lm_tokenizer.eos_token_id) if token is not None]
+        if not starts:
+            raise ValueError("lm_tokenizer has neither bos_token nor eos_token: set one, it starts every text")
+        self._start = starts[0]
 
     @classmethod
     def from_pretrained(
@@ -150,7 +158,7 @@ class RealismScorer:
         cut = {"add_special_tokens": False, "truncation": True, "max_length": room - 1}
         rows = [[self._start, *row] for row in self.lm_tokenizer(list(texts), **cut).input_ids] if texts else []
         means = torch.zeros(len(rows), device=self.lm.device)
-        for batch in batches([len(row) for row in rows], self.config.batch_tokens):
+        for batch in self._batches(rows, self.lm):
             means[batch] = self._mean_log_likelihood([rows[index] for index in batch])
         return 1 / (1 + torch.exp(-means) / self.config.half_perplexity)  # [B]
 
@@ -183,12 +191,16 @@ class RealismScorer:
         room = room_for(self.encoder, tokenizer, self.config.max_tokens)
         rows = tokenizer(list(sentences), truncation=True, max_length=room).input_ids if sentences else []
         vectors = torch.zeros(len(rows), self.encoder.config.hidden_size, device=device)
-        for batch in batches([len(row) for row in rows], self.config.batch_tokens):
+        for batch in self._batches(rows, self.encoder):
             fill = tokenizer.pad_token_id or 0
             ids, mask = padded([rows[index] for index in batch], fill, "right", device)  # [B, T]
             hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # [B, T, D]
             vectors[batch] = (hidden * mask.unsqueeze(-1)).sum(1)  # [B, D]
         return functional.normalize(vectors, dim=-1)
+
+    def _batches(self, rows: Sequence[Sequence[int]], model: Any) -> Iterator[list[int]]:
+        room = 512 if model.device.type == "cpu" else 8192
+        return batches([len(row) for row in rows], self.config.batch_tokens or room)
 
 
 class RealismLoss(nn.Module):
@@ -229,13 +241,6 @@ def create_realism_scorer(
     `options` are those of `RealismScorer.from_pretrained`, whose errors it raises.
     """
     return RealismScorer.from_pretrained(ENCODERS if use_medical_model else model_name, device=device, **options)
-
-
-def _start_token(tokenizer: Any) -> int:
-    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
-    raise ValueError("lm_tokenizer has neither bos_token nor eos_token: set one, it starts every text")
 
 
 def _sentences(text: str) -> list[str]:
