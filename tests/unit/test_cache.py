@@ -162,7 +162,9 @@ def test_a_listing_is_kept(cache: RepoCache) -> None:
         '{"files": {"a": 1}}',
         '{"files": {"a": {"size": 1}}}',
         json.dumps({"files": {"../a": {"size": 1, "blob_id": "a" * 40}}}),
+        "[" * 100_000,
     ],
+    ids=lambda text: text[:20],
 )
 def test_a_damaged_listing_is_none(cache: RepoCache, text: str) -> None:
     path = cache.ours / "listings" / f"{COMMIT}.json"
@@ -191,3 +193,11 @@ def test_a_link_that_names_no_digest_is_no_file(cache: RepoCache, target: str) -
         blob.write_bytes(b"whatever")
     (cache.snapshot(COMMIT) / "odd.txt").symlink_to(blob)
     assert set(cache.found(COMMIT).files) == right
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a/b/c", "a/b"), ("a", "a/b/c")])
+def test_a_branch_in_the_way_of_another_is_no_more(cache: RepoCache, names: tuple[str, str]) -> None:
+    cache.prepare(COMMIT)
+    for name in names:
+        cache.set_ref(name, COMMIT)
+    assert [cache.commit_of(name) for name in names] == [None, COMMIT]

@@ -342,3 +342,13 @@ def test_what_another_call_brought_is_not_told_as_new(hub: FakeHub, cache: RepoC
     planned = next(event for event in events if isinstance(event, Plan))
     assert planned.present == 5_000
     assert sum(event.count for event in events if isinstance(event, Received)) == planned.total - planned.present
+
+
+def test_a_name_that_no_disk_takes_is_told_before_a_byte_is_fetched(hub: FakeHub) -> None:
+    name = "x" * 260 + ".json"
+    hub.repo[name] = b"{}"
+    with pytest.raises(StorageError, match="too long for a name") as caught:
+        fetch(MAIN, hub=hub)
+    assert "ignore_patterns" in str(caught.value)
+    assert hub.opened == []
+    assert fetch(ModelRequest("org/name", ignore_patterns=(name,)), hub=hub).files

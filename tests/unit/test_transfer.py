@@ -191,8 +191,19 @@ def test_what_was_digested_is_never_overwritten(hub: FakeHub) -> None:
     # Or the digest would speak of bytes that the file no longer has.
     scene = Scene(hub, noise(5 << 20))
     wrong_start = b"?" * 1000 + hub.repo[NAME][1000:]
-    assert scene.run(Gives(2 << 20, CUT), Gives(ranges=False, data=wrong_start)).error is None
+    whole = Gives(ranges=False, data=wrong_start)
+    assert scene.run(Gives(2 << 20, CUT), whole, whole).error is None
+    assert scene.starts == [0, 2 << 20, 2 << 20]
     assert scene.blob.read_bytes() == hub.repo[NAME]
+
+
+def test_a_whole_file_in_place_of_a_part_is_not_taken_the_first_time(hub: FakeHub) -> None:
+    """One odd answer of a server that knows ranges is not worth what is there already."""
+    scene = Scene(hub, noise(5 << 20))
+    transfer = scene.run(Gives(2 << 20, CUT, location=SIGNED), Gives(ranges=False))
+    assert (transfer.error, transfer.received) == (None, scene.file.size)
+    assert [(start, location) for _, start, location in hub.opened] == [(0, None), (2 << 20, SIGNED), (2 << 20, None)]
+    assert sum(event.count for event in scene.events if isinstance(event, Received)) == scene.file.size
 
 
 def test_more_bytes_than_there_should_be_are_dropped(scene: Scene) -> None:

@@ -83,8 +83,8 @@ def test_bytes_that_are_there_are_not_written_over(serve, client):
     served = repo(6 * MIB)
     hub = serve(served)
     hub.answer(Answer(on="cdn", cut=5 * MIB))
-    hub.answer(Answer(on="cdn", ignore_range=True, skip=1))
-    hub.answer(Answer(on="cdn", flip=1000))
+    hub.answer(Answer(on="cdn", ignore_range=True, skip=1, times=2))
+    hub.answer(Answer(on="cdn", flip=1000, times=2))
     assert_whole(fetch(NAME, hub=client(hub), policy=QUICK), served)
 
 

@@ -12,7 +12,7 @@ import urllib3
 from huggingface_hub import close_session, set_client_factory
 from huggingface_hub.utils import _http
 
-from phaita_loader import NotFound, Unreachable, fetch
+from phaita_loader import DeadlineExceeded, NotFound, Unreachable, fetch
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
 from tests.hub import Answer
@@ -25,6 +25,8 @@ from tests.wires.support import (
     RawServer,
     assert_whole,
     bodies,
+    drip,
+    forward_to,
     nobody,
     read_head,
     repo,
@@ -178,6 +180,43 @@ def test_a_silent_body_ends_after_its_stall(client, request, whose):
         with pytest.raises(Transient, match="fell silent"):
             body.read()
         body.close()
+
+
+def test_a_pool_that_has_only_one_connection_gets_it_back(serve, client):
+    """After answers of which nothing is read: an error, a page, a packed body."""
+    served = repo(MIB)
+    hub = serve(served)
+    hub.answer(Answer(on="cdn", status=503))
+    hub.answer(Answer(on="cdn", portal=200, skip=1))
+    hub.answer(Answer(on="cdn", cut=MIB // 2, skip=2))
+    policy = dataclasses.replace(QUICK, attempts=4, connections=1)
+    with urllib3.PoolManager(maxsize=1, block=True) as pool:
+        assert_whole(fetch(NAME, hub=client(hub, pool=pool), policy=policy), served)
+
+
+@pytest.mark.parametrize("interim", ["103 Early Hints", "102 Processing", "100 Continue"])
+def test_what_comes_before_an_answer_is_passed_over(serve, client, interim):
+    served = repo(MIB)
+    hub = serve(served)
+
+    def talk(connection):
+        connection.sendall(f"HTTP/1.1 {interim}\r\nLink: </style.css>\r\n\r\n".encode())
+        forward_to(hub.url)(connection)
+
+    with RawServer(talk) as front:
+        assert_whole(fetch(NAME, hub=client(front.url), policy=ONCE), served)
+
+
+def test_dripped_heads_leave_nothing_behind(client):
+    before = set(threading.enumerate())
+    with RawServer(drip) as server:
+        for _ in range(3):
+            with pytest.raises(DeadlineExceeded):
+                fetch(NAME, hub=client(server.url), policy=dataclasses.replace(ONCE, connect=0.25, deadline=0.5))
+        left = [one for one in threading.enumerate() if one not in before and one.name.startswith("phaita-")]
+        for thread in left:
+            thread.join(10)
+        assert not [thread for thread in left if thread.is_alive()]
 
 
 def test_a_hub_with_a_pool_says_that_it_stays_in_its_process(client):

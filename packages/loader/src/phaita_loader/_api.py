@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from phaita_loader._bounded import bounded
 from phaita_loader._classify import network_failure
 from phaita_loader._url import host
-from phaita_loader._wire import Answer, Limits, Opener, Target, abort, follow
+from phaita_loader._wire import Answer, Limits, Opener, Target, abort, follow, hang_up
 from phaita_loader.errors import Corrupt
 from phaita_loader.listing import Listing, consistent, listed_commit, listed_file
 from phaita_loader.retry import Transient
@@ -101,10 +101,10 @@ def _received(answer: Answer, name: str) -> bytes:
                 raise _too_long()
         answer.drain_conn()
     except Corrupt:
-        answer.close()
+        hang_up(answer)
         raise
     except Exception as error:
-        answer.close()
+        hang_up(answer)
         raise network_failure(error, name) from error
     return bytes(data)
 

@@ -22,6 +22,7 @@ class Assembly:
 
     `resumed`: bytes that earlier calls left; `received`: those that came since, until they prove to be wrong.
     `location`: the signed URL that serves at the moment, for all connections; `endpoint`: whose it is.
+    `doubted`: a server sent all of it where a part was asked for, and was asked once more.
     """
 
     def __init__(self, folder: Path, file: RemoteFile, connections: int, *, alone: bool = False) -> None:
@@ -29,6 +30,7 @@ class Assembly:
         self.received = 0
         self.location: str | None = None
         self.endpoint: str | None = None
+        self.doubted = False
         self._mutex = threading.Lock()
         self._closed = False
         self._partial = Partial(folder, file, in_memory=file.size <= SMALL, alone=alone)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from phaita_loader._classify import network_failure
 from phaita_loader._url import host
-from phaita_loader._wire import Answer, Limits, Opener, Target, abort, finish, follow
+from phaita_loader._wire import Answer, Limits, Opener, Target, abort, finish, follow, hang_up
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
 
@@ -49,7 +49,7 @@ class Body:
         if getattr(self.response, "length_remaining", None) == 0:
             self.response.drain_conn()
         else:
-            self.response.close()
+            hang_up(self.response)
 
 
 def open_body(
@@ -72,7 +72,7 @@ def open_body(
     if answer.status != 206:
         start = 0  # a server that ignores ranges sends the file from its first byte
     if trouble := _trouble(answer, file, start):
-        answer.close()
+        hang_up(answer)
         raise Transient(f"{host(target.url)} sent {trouble} where {file.path} should be")
     return Body(start, host(target.url), answer, target.url if target.foreign else None, answer.status == 200)
 

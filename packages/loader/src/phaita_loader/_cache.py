@@ -121,8 +121,15 @@ class RepoCache:
 
     def set_ref(self, revision: str, commit: str) -> None:
         """Remember what the branch or tag means. Last of all, after a complete fetch."""
-        if self.commit_of(revision) != commit:
-            _write(self.folder / "refs" / revision, commit, self.ours)
+        if self.commit_of(revision) == commit:
+            return
+        ref = self.folder / "refs" / revision
+        # Git has no branch "a" beside "a/b": what is in the way is one that is no more.
+        for above in [path for path in ref.parents if path.is_relative_to(self.folder / "refs") and path.is_file()]:
+            above.unlink()
+        if ref.is_dir():
+            shutil.rmtree(ref)
+        _write(ref, commit, self.ours)
 
     def keep(self, listing: Listing) -> None:
         """Keep a commit's listing, which never changes, so that offline it is known what belongs to it."""
@@ -136,7 +143,7 @@ class RepoCache:
             try:
                 rows = json.loads(path.read_text(encoding="utf-8"))["files"]
                 return Listing(commit, tuple(_read(name, row) for name, row in rows.items()))
-            except (OSError, ValueError, TypeError, KeyError, AttributeError, Corrupt):
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, Corrupt):
                 continue
         return None
 

@@ -159,8 +159,11 @@ def _told(causes: list[BaseException], host: str) -> str:
 def storage_failure(error: OSError, folder: object) -> StorageError:
     """The error for a cache that can't be written."""
     reason = error.strerror or type(error).__name__
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    hint = "free some space" if full else "check who owns the folder and how its disk is mounted"
+    hint = "check who owns the folder and how its disk is mounted"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        hint = "free some space"
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        hint = "close files, or allow the process more of them (ulimit -n)"
     return StorageError(f"can't write in {folder}: {reason}", hint=f"{hint}\nor set HF_HOME to another place")
 
 

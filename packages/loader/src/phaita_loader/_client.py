@@ -12,8 +12,11 @@ from phaita_loader._wire import Answer, Limits
 
 __all__ = ["GivenClient"]
 
-for logger in ("httpx", "httpx2"):
+for logger in ("httpx", "httpx2", "huggingface_hub.utils._http"):
     guard(logger)
+for library in ("httpcore", "httpcore2"):
+    for protocol in ("http11", "http2"):
+        guard(f"{library}.{protocol}")
 
 
 class GivenClient:

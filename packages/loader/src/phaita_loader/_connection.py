@@ -14,8 +14,13 @@ from phaita_loader.retry import Transient
 
 __all__ = ["Connection"]
 
+_DEAR = 1 << 20  # bytes that are not to come twice
 _CRUMB = 16 << 10  # a connection that brings less is followed by a pause
 _SHORTEST, _LONGEST = 0.01, 1.0  # that pause, in seconds
+
+
+class _Doubt(Transient):
+    """A server that knows ranges sends the whole file all the same, once: it is worth asking again."""
 
 
 class Connection:
@@ -49,7 +54,7 @@ class Connection:
                     continue
                 gained = self.received - self._before
                 # A signed location may have run out since it was given; the next connection uses a new one.
-                if not gained and (reused is None or self._assembly.location == reused):
+                if not (gained or isinstance(drop, _Doubt)) and (reused is None or self._assembly.location == reused):
                     raise drop
                 self._route.listen(Dropped(self._assembly.file.path, drop.cause))
                 pause = 0.0 if gained >= _CRUMB else min(_LONGEST, max(_SHORTEST, 2 * pause))
@@ -121,6 +126,9 @@ class Connection:
 
     def _read(self, body: Body, piece: Piece) -> None:
         offset = body.start
+        if body.whole and self._assembly.size > _DEAR and not self._assembly.doubted:
+            self._assembly.doubted, self._assembly.location = True, None
+            raise _Doubt(f"{body.host} sent the whole file where a part was asked for")
         if body.whole and not self._assembly.claim_all(piece):
             raise Transient(f"{body.host} sent the whole file where a part was asked for")
         if self._on_answer is not None:

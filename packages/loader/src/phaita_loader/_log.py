@@ -19,6 +19,8 @@ class _NoSignature(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(_unsigned(arg) for arg in record.args)
+        if not record.args:
+            record.msg = _unsigned(record.msg)  # some are made before they are logged
         return True
 
 

@@ -112,6 +112,7 @@ class Partial:
             return
         self._data.truncate(self.file.size)
         sync(self._data.fileno())
+        self.note()  # the blobs may lie on another disk, and that one be full
         self._data.close()
         moved(self.path, blob)
         shutil.rmtree(self._claimed, ignore_errors=True)

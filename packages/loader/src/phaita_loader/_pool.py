@@ -17,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import truststore
 import urllib3
 
+from phaita_loader._head import heeding
 from phaita_loader._log import guard
 from phaita_loader._url import Place, bare, basic_auth, place
 from phaita_loader._wire import Answer, Limits
@@ -140,6 +141,12 @@ def proxy_for(url: str) -> str | None:
 
 
 def _made(proxy: str | None, context: ssl.SSLContext) -> urllib3.PoolManager:
+    manager = _plain(proxy, context)
+    manager.pool_classes_by_scheme = heeding(manager.pool_classes_by_scheme)
+    return manager
+
+
+def _plain(proxy: str | None, context: ssl.SSLContext) -> urllib3.PoolManager:
     if proxy is None:
         return urllib3.PoolManager(maxsize=_MOST, ssl_context=context)
     if not proxy.lower().startswith("http"):

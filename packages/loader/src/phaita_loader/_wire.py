@@ -13,7 +13,7 @@ from phaita_loader._url import checked_hop, host, place
 from phaita_loader.errors import ModelDownloadError
 from phaita_loader.retry import Transient
 
-__all__ = ["Answer", "Limits", "Opener", "Target", "abort", "finish", "follow"]
+__all__ = ["Answer", "Limits", "Opener", "Target", "abort", "finish", "follow", "hang_up"]
 
 _HOPS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -100,7 +100,7 @@ def follow(opener: Opener, target: Target, headers: Mapping[str, str], limits: L
 
 def _refused(answer: Answer, target: Target) -> Exception:
     """The error that a status means."""
-    answer.close()
+    hang_up(answer)
     return status_failure(answer.status, answer.headers, "cdn" if target.foreign else "hub", datetime.now(UTC))
 
 
@@ -110,10 +110,16 @@ def abort(answer: Answer) -> None:
         answer.shutdown()
 
 
+def hang_up(answer: Answer) -> None:
+    """End the connection, and give its place back to a pool that has only so many."""
+    answer.close()
+    getattr(answer, "release_conn", lambda: None)()
+
+
 def finish(answer: Answer) -> None:
     """Read a redirect's few bytes, so that the connection serves again; a long page is not worth it."""
     length = answer.headers.get("Content-Length", "")
     if length.isdecimal() and int(length[:20]) <= _SHORT:
         answer.drain_conn()
     else:
-        answer.close()
+        hang_up(answer)

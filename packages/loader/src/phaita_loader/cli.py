@@ -33,11 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     try:
         for line in given.run(given):
-            print(line)  # noqa: T201 - the answer of a command belongs on stdout
+            print(line, flush=True)  # noqa: T201 - the answer of a command belongs on stdout
     except LoaderError as error:
         return _failed(f"{type(error).__name__}: {error}", 1)
     except ValueError as error:
         return _failed(str(error), 2)
+    except BrokenPipeError:  # whoever read the answer has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return _failed("interrupted; what arrived is kept, the same command goes on from there", 130)
     return 0

@@ -15,7 +15,7 @@ from phaita_loader._route import Route
 from phaita_loader._stock import Cached, Stock
 from phaita_loader.errors import Attempt, DeadlineExceeded, LoaderError, NotFound, StorageError
 from phaita_loader.hub import Hub
-from phaita_loader.listing import Listing, RemoteFile, clashing
+from phaita_loader.listing import Listing, RemoteFile, clashing, too_long
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Done, Listener, Plan, bar, silent
 from phaita_loader.request import ModelRequest
@@ -194,7 +194,9 @@ class _Fetch:
         return self._snapshot(listing, files, attempts)
 
     def _refuse_what_cant_come(self, commit: str, missing: tuple[RemoteFile, ...]) -> None:
-        """Before a byte: no space for it, or a file that the Hub does not give by HTTP."""
+        """Before a byte: no space for it, a name that no disk takes, or a file that the Hub does not give by HTTP."""
+        if long := too_long(missing):
+            raise StorageError(f"{long[:40]}... is too long for a name", hint="leave it out by ignore_patterns")
         refusal = too_large(missing, self.request.repo_id, commit, self.hub.cache_dir)
         lack = sum(file.size for file in missing) - present(self.cache.ours, missing).total() - self.cache.free_bytes
         if lack > 0:

@@ -22,6 +22,7 @@ __all__ = [
     "is_safe",
     "listed_commit",
     "listed_file",
+    "too_long",
 ]
 
 MOST_BY_HTTP = 50 * 1000**3
@@ -34,6 +35,7 @@ Algorithm: TypeAlias = Literal["sha256", "git-sha1"]
 
 _HEX = {"sha256": re.compile(r"[0-9a-f]{64}"), "git-sha1": re.compile(r"[0-9a-f]{40}")}
 
+_LONGEST = 255  # bytes of a name
 _ENDLESS = 1 << 63  # no file system counts further
 
 
@@ -127,3 +129,9 @@ def clashing(files: Iterable[RemoteFile]) -> tuple[str, str] | None:
         if other != file.path:
             return other, file.path
     return None
+
+
+def too_long(files: Iterable[RemoteFile]) -> str | None:
+    """A name that no usual disk takes: of more than 255 bytes."""
+    names = (name for file in files for name in file.path.split("/"))
+    return next((name for name in names if len(name.encode()) > _LONGEST), None)
