@@ -19,6 +19,7 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 SUPPORTED = ("3.11", "3.12", "3.13")
 LOADER = ("-e", "packages/loader")
 SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # tests that run side by side would wait for each other's threads of torch
 MODELS = ("-e", "packages/loader[models]", "-e", "packages/phaita-models")
 TRAINING = ("-e", "packages/loader[models]", "-e", "packages/phaita-models[train]")
 
@@ -52,7 +53,7 @@ def tests(session: nox.Session) -> None:
     """Does it work? Everything on the Python that runs nox; on the others what needs no torch."""
     if session.python == HERE:
         session.install(*TRAINING, *groups("tests", "faults", "replicas"))
-        session.run("pytest", "-m", "not faults", *SIDE_BY_SIDE, *session.posargs)
+        session.run("pytest", "-m", "not faults", *SIDE_BY_SIDE, *session.posargs, env=ONE_THREAD)
     else:
         session.install(*LOADER, *groups("data", "tests", "faults"))
         session.install("--no-deps", "-e", "packages/phaita-models")  # its dependencies bring torch

@@ -63,8 +63,10 @@ def test_it_is_over_after_enough_epochs_or_too_many_without_a_better_one(validat
     assert is_over([epoch(one) for one in validation], limit=5, patience=2) is over
 
 
-def test_it_learns(taught):
-    model, done = taught(TrainingConfig(num_epochs=20, patience=20, seed=1, batch_size=25, head_learning_rate=0.03))
+def test_it_learns(train):
+    model = discriminator(0, dropout=0.0)
+    steady = TrainingConfig(num_epochs=20, patience=20, seed=1, batch_size=25, head_learning_rate=0.03)
+    done = train(model, steady, complaints=FEW)
     assert done.epochs[-1].loss < 0.8 * done.epochs[0].loss
     assert min(epoch.validation for epoch in done.epochs) < done.epochs[0].validation
     assert not model.training
