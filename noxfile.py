@@ -21,6 +21,7 @@ LOADER = ("-e", "packages/loader")
 SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # tests that run side by side would wait for each other's threads of torch
 MODELS = ("-e", "packages/loader[models]", "-e", "packages/phaita-models")
+TRAINING = ("-e", "packages/loader[models]", "-e", "packages/phaita-models[train]")
 
 
 def found_pythons() -> list[str]:
@@ -51,7 +52,7 @@ def groups(*names: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Does it work? Everything on the Python that runs nox; on the others what needs no torch."""
     if session.python == HERE:
-        session.install(*MODELS, *groups("tests", "faults", "replicas"))
+        session.install(*TRAINING, *groups("tests", "faults", "replicas"))
         session.run("pytest", "-m", "not faults", *SIDE_BY_SIDE, *session.posargs, env=ONE_THREAD)
     else:
         session.install(*LOADER, *groups("data", "tests", "faults"))
@@ -72,6 +73,13 @@ def bench(session: nox.Session) -> None:
     """How fast? `-- -k fetch`: files, beside other clients. `-- -k load`: from cached files to a ready model."""
     session.install(*MODELS, *groups("bench"))
     session.run("pytest", "tests/bench", *session.posargs)
+
+
+@nox.session
+def train(session: nox.Session) -> None:
+    """How well does the discriminator diagnose held-out complaints, beside simple baselines? See reports/training."""
+    session.install(*TRAINING, *groups("hub", "replicas"))
+    session.run("python", "-m", "tests.train", "--evaluate", "--out", "reports/training", *session.posargs)
 
 
 @nox.session

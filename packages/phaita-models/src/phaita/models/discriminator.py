@@ -66,7 +66,7 @@ class DiscriminatorConfig:
     graph_heads: int = 4
     graph_layers: int = 2
     fusion_size: int = 256
-    dropout: float = 0.2
+    dropout: float = 0.4
     interval: float = 0.9
     abstain_below: float = 0.3
     batch_size: int = 32
@@ -234,7 +234,8 @@ class DiagnosisDiscriminator(nn.Module):
         """Scores for a batch of complaints; gradients flow to every parameter that wants them.
 
         `diagnosis_logits` [B, K], in the order of `symptom_graph.labels`; `discriminator_scores` [B, 1], probabilities
-        that the complaint was written by a person (1) and not generated (0). Raises ValueError for no complaints.
+        that the complaint was written by a person (1) and not generated (0), or of what training had stand for these
+        (`trained_on` says what). Raises ValueError for no complaints.
         """
         texts = _texts(complaints)
         if not texts:
@@ -298,13 +299,17 @@ class DiagnosisDiscriminator(nn.Module):
         back = torch.tensor(order).argsort().to(parts[0].device)
         return torch.cat(parts, dim=1)[:, back]
 
-    def _features(self, tokens: list[list[int]], evidence: Sequence[tuple[Match, ...]]) -> Tensor:  # [B, D]
+    def features(self, text: Tensor, states: Tensor) -> Tensor:  # [B, W], [B, S] -> [B, D]
+        """What the heads read, from encoded texts and the states of the symptoms in them (`symptom_graph.states`)."""
         place = self.fusion.hidden.weight
-        text = pooled(self.encoder, tokens, self.tokenizer.pad_token_id or 0)  # [B, W]
         features = [self.norm(text.to(place.dtype))]
         if self.graph is not None:
-            features.append(self.graph(self.symptom_graph.states(evidence).to(place.device)))  # [B, F + K]
+            features.append(self.graph(states.to(place.device)))  # [B, F + K]
         return torch.cat(features, dim=-1)
+
+    def _features(self, tokens: list[list[int]], evidence: Sequence[tuple[Match, ...]]) -> Tensor:  # [B, D]
+        text = pooled(self.encoder, tokens, self.tokenizer.pad_token_id or 0)  # [B, W]
+        return self.features(text, self.symptom_graph.states(evidence))
 
     def _tokens(self, texts: list[str]) -> tuple[list[list[int]], list[bool]]:
         return tokenized(self.tokenizer, texts, self.config.max_length)
