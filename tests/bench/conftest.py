@@ -27,6 +27,12 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     machine_info["device"] = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU: no CUDA device was found"
 
 
+def synchronise() -> None:
+    """Both ends of a timing wait for the device."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
 @pytest.fixture(scope="session")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
     """deberta-v3-base at its true size (random weights), complete in a cache."""

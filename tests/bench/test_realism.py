@@ -1,0 +1,79 @@
+"""What batches are worth: the realism of 64 complaints at once, beside one call a complaint.
+
+Tiny models show what a call costs, models of true size what computing does: a batch spares the first, not the second.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from phaita.models.presentation import SymptomGenerator
+from phaita.models.templates import TemplateComplaintGenerator
+from phaita.utils.realism_scorer import RealismScorer
+from phaita_loader import Hub
+from tests.bench.conftest import DEVICE, synchronise
+from tests.hub import LocalHub
+from tests.hub.replicas import replica
+
+ENCODER = "bert-base-uncased"
+
+
+def complaints(number: int) -> list[str]:
+    """Of patients of all conditions; the same ones every time."""
+    rng, symptoms = random.Random(64), SymptomGenerator()
+    people = [symptoms.generate_symptoms(severity="moderate", rng=rng) for _ in range(number)]
+    return TemplateComplaintGenerator().generate_complaints(people, seed=64)
+
+
+COMPLAINTS = complaints(64)
+
+
+@pytest.fixture(scope="module", params=["tiny", "real"])
+def size(request: pytest.FixtureRequest) -> str:
+    """Of the replicas."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def scorer(size: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealismScorer]:
+    """bert-base and gpt2, with random weights, which cost as much."""
+    with LocalHub([replica(ENCODER, size), replica("gpt2", size)]) as hub:
+        at = Hub(hub.url, cache_dir=tmp_path_factory.mktemp("cache"))
+        yield RealismScorer.from_pretrained([ENCODER], hub=at, device=DEVICE)
+
+
+def together(scorer: RealismScorer) -> Any:
+    """One call."""
+    return scorer.compute_realism_score(COMPLAINTS)
+
+
+def one_by_one(scorer: RealismScorer) -> Any:
+    """A call for each."""
+    return torch.cat([scorer.compute_realism_score([text]) for text in COMPLAINTS])
+
+
+CONTENDERS = (together, one_by_one)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda contender: contender.__name__)
+def test_realism(
+    benchmark: BenchmarkFixture, contender: Callable[[RealismScorer], Any], scorer: RealismScorer, size: str
+) -> None:
+    """Times the call, then proves that the scores are the same."""
+    benchmark.group = f"realism of 64 complaints, {size} models on {DEVICE}"
+    scores = benchmark.pedantic(_timed, args=(contender, scorer), rounds=3, warmup_rounds=1)
+    torch.testing.assert_close(scores, one_by_one(scorer), rtol=1e-4, atol=1e-5)
+
+
+def _timed(contender: Callable[[RealismScorer], Any], scorer: RealismScorer) -> Any:
+    synchronise()
+    scores = contender(scorer)
+    synchronise()
+    return scores
