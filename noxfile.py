@@ -74,6 +74,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def train(session: nox.Session) -> None:
+    """How well does the discriminator diagnose held-out complaints, beside simple baselines? See reports/training."""
+    session.install(*MODELS, "-e", "packages/phaita-models[train]", *groups("hub", "replicas"))
+    session.run("python", "-m", "tests.train", "--evaluate", "--out", "reports/training", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Is it written as agreed?"""
     session.install(*groups("lint"))

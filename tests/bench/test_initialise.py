@@ -10,7 +10,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from phaita_loader import Hub, ModelRequest, Snapshot, load
-from tests.bench.conftest import DEVICE
+from tests.bench.conftest import DEVICE, synchronise
 
 ROUNDS = 7
 WARM_UP = 1  # the first load also imports the model's module
@@ -54,12 +54,7 @@ def test_load(
 
 
 def _timed(contender: Callable[[Snapshot, Hub], Any], snapshot: Snapshot, offline: Hub) -> Any:
-    _synchronise()
+    synchronise()
     model = contender(snapshot, offline)
-    _synchronise()
+    synchronise()
     return model
-
-
-def _synchronise() -> None:
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()

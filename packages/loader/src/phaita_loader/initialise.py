@@ -11,7 +11,7 @@ from phaita_loader.errors import InitialisationError
 from phaita_loader.request import ModelRequest
 from phaita_loader.verify import VerifiedSnapshot
 
-__all__ = ["initialise", "initialise_config", "initialise_tokenizer", "refuse_pickles", "require_extra"]
+__all__ = ["TURN", "initialise", "initialise_config", "initialise_tokenizer", "refuse_pickles", "require_extra"]
 
 _CLASSES = {
     "auto": "AutoModel",
@@ -20,8 +20,8 @@ _CLASSES = {
     "sequence_classification": "AutoModelForSequenceClassification",
 }
 
-# transformers switches process-wide defaults while it builds a model: two of our own loads must take turns.
-_TURN = threading.Lock()
+TURN = threading.Lock()
+"""transformers switches process-wide defaults while it builds a model: whoever builds one beside a load takes turns."""
 
 
 def require_extra(kind: str) -> None:
@@ -68,7 +68,7 @@ def _from_pretrained(name: str, verified: VerifiedSnapshot, kwargs: dict[str, An
     try:
         import transformers
 
-        with _TURN:
+        with TURN:
             return getattr(transformers, name).from_pretrained(verified.path, local_files_only=True, **kwargs)
     except Exception as error:
         raise InitialisationError(f"{name} can't be built: {_first_line(error)}", request=request) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["InvalidFile", "UnknownCode"]
+__all__ = ["InvalidFile", "UnknownCode", "Untrained"]
 
 
 class InvalidFile(ValueError):
@@ -21,3 +21,7 @@ class UnknownCode(KeyError, ValueError):
 
     def __str__(self) -> str:
         return f"no condition has the code {self.code!r}; there are {', '.join(self.known)}"
+
+
+class Untrained(RuntimeError):
+    """A diagnosis was asked of heads that have learned nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from phaita.data._negation import SYMPTOM, judged, negation_terms
 from phaita.data._words import Term, find_terms, normalized, words_of
 from phaita.errors import InvalidFile
 
-__all__ = ["Match", "Symptom", "SymptomId", "find_symptoms", "lexicon", "read_lexicon"]
+__all__ = ["Match", "Symptom", "SymptomId", "find_symptoms", "finder", "lexicon", "read_lexicon"]
 
 FILE = Path(__file__).with_name("symptoms.toml")
 
@@ -66,9 +66,19 @@ def find_symptoms(text: str) -> tuple[Match, ...]:
     Who has it makes no difference: "pain in her chest" is "pain in my chest". What the text denies is marked, by
     words before it in the same clause ("no", "denies", "not having") or right behind it ("is absent").
     """
+    return _found(text, _all_terms())
+
+
+def finder(symptoms: Mapping[str, Symptom]) -> Callable[[str], tuple[Match, ...]]:
+    """`find_symptoms` by another lexicon. Raises InvalidFile where a wording of it means two symptoms."""
+    terms = {**negation_terms(), **_terms(FILE, symptoms)}
+    return lambda text: _found(text, terms)
+
+
+def _found(text: str, terms: Mapping[tuple[str, ...], Term]) -> tuple[Match, ...]:
     words = words_of(text)
     matches = []
-    for found, negated in judged(words, find_terms(words, _all_terms())):
+    for found, negated in judged(words, find_terms(words, terms)):
         start, end = words[found.first].start, words[found.end - 1].end
         matches.append(Match(found.term.symptom, start, end, text[start:end], negated))
     return tuple(matches)

@@ -18,6 +18,7 @@ __all__ = ["Config", "DataConfig", "ModelConfig", "TrainingConfig"]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Name = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Rate = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class _Section(BaseModel):
@@ -63,14 +64,19 @@ class TrainingConfig(_Section):
     """How the discriminator is trained. Raises ValueError on values that can't be meant.
 
     num_epochs: passes over the complaints at most. patience: passes without a gain after which it stops.
-    batch_size: complaints a step. learning_rate, weight_decay: of AdamW.
+    batch_size: complaints a step. weight_decay: of AdamW.
+    learning_rate: of the text encoder, where it is trained. head_learning_rate: of all that comes after it.
+    evidence_dropout: how often a text's symptoms are found with a lexicon that lacks most of its words, so that the
+        encoder is heard as well.
     seed: of samples, order and initial weights.
     """
 
     num_epochs: Count = 100
     batch_size: Count = 16
-    learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 2e-5
+    learning_rate: Rate = 2e-5
+    head_learning_rate: Rate = 1e-3
     weight_decay: Share = 0.01
+    evidence_dropout: Share = 0.25
     patience: Count = 5
     seed: Annotated[int, Field(ge=0, strict=True)] = 42
 

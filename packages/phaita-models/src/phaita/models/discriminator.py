@@ -1,0 +1,340 @@
+"""From a complaint in a patient's words to ranked respiratory conditions, or to none. Not a medical device.
+
+A text encoder reads the words, graph attention the symptoms that they name; two heads tell the condition, and whether
+the complaint was written by a person or generated.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from huggingface_hub import HfApi
+from pydantic import ConfigDict
+from torch import Tensor, nn
+
+from phaita.data.symptoms import Match, find_symptoms
+from phaita.errors import Untrained
+from phaita.models import _checkpoint
+from phaita.models._card import card
+from phaita.models._checkpoint import Checkpoint, TrainingRecord
+from phaita.models._diagnosis import Diagnosis, diagnoses
+from phaita.models._encoder import cached_encoder, configuration, pooled, tokenized, without_pooler
+from phaita.models._fusion import Fusion
+from phaita.models._graph import GraphEncoder, SymptomGraph
+from phaita.utils.config import Config
+from phaita_loader import Hub, InitialisationError, ModelRequest, Policy, fetch, verify
+from phaita_loader.policy import Deadline
+from phaita_loader.retry import SYSTEM
+
+__all__ = ["Diagnosis", "DiagnosisDiscriminator", "DiscriminatorConfig", "TrainingRecord", "Untrained"]
+
+_DEFAULT_ENCODER = "microsoft/deberta-v3-base"
+
+
+@dataclass(frozen=True, slots=True)
+class DiscriminatorConfig:
+    """Sizes that a model is built with, and how its answers are read.
+
+    encoder: the text encoder's repo; None is microsoft/deberta-v3-base for `from_pretrained`, and not known elsewhere.
+    revision: the encoder's commit, once it is loaded.
+    max_length: tokens of a text that are read; what comes after them is not.
+    use_graph: False leaves the graph out, to see what it adds.
+    node_size, graph_heads, graph_layers: of the attention; `graph_heads` divides `node_size`.
+    fusion_size: the hidden layer that text and graph share. dropout: before it and after it.
+    interval: share of the Monte Carlo samples that a record's interval holds.
+    abstain_below: a record of a lower probability is marked as abstained. The default is a starting value: choose
+        one on held-out data.
+    batch_size: texts that are encoded at a time.
+
+    Raises ValueError for a value that makes no sense.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    encoder: str | None = None
+    revision: str | None = None
+    max_length: int = 256
+    use_graph: bool = True
+    node_size: int = 64
+    graph_heads: int = 4
+    graph_layers: int = 2
+    fusion_size: int = 256
+    dropout: float = 0.2
+    interval: float = 0.9
+    abstain_below: float = 0.3
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "node_size", "graph_heads", "graph_layers", "fusion_size", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)!r}")
+        if self.node_size % self.graph_heads:
+            raise ValueError(f"graph_heads ({self.graph_heads}) must divide node_size ({self.node_size})")
+        for name in ("interval", "abstain_below"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)!r}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout must be 0 or more and below 1, got {self.dropout!r}")
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """What the package's configuration says of this model; the rest has its defaults."""
+        asked = config.model
+        return cls(
+            encoder=asked.deberta_model,
+            max_length=asked.max_length,
+            node_size=asked.gnn_hidden,
+            graph_heads=asked.gnn_heads,
+            dropout=asked.dropout,
+        )
+
+
+class DiagnosisDiscriminator(nn.Module):
+    """A text encoder and the symptom graph, fused, with two heads.
+
+    `trained_on` is None until the heads are trained: whoever trains them sets it. `save_pretrained` keeps it, a
+    `state_dict` does not.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        tokenizer: Any,
+        config: DiscriminatorConfig | None = None,
+        *,
+        graph: SymptomGraph | None = None,
+        trained_on: TrainingRecord | None = None,
+    ) -> None:
+        """Around an encoder of transformers that exists; nothing is downloaded. The heads are drawn at random.
+
+        The encoder gives `last_hidden_state`; it becomes a part of this model, and its pooler, which nothing here
+        would use or train, is taken out. `graph`: today's of conditions and lexicon unless a checkpoint has its own.
+        """
+        super().__init__()
+        self.config = config or DiscriminatorConfig()
+        self.symptom_graph = graph or SymptomGraph.of_conditions()
+        self.trained_on = trained_on
+        self.tokenizer = tokenizer
+        self.encoder = encoder
+        if without_pooler(type(encoder)):
+            encoder.pooler = None
+        width = encoder.config.hidden_size
+        self.norm = nn.LayerNorm(width)
+        self.graph = self._graph_encoder() if self.config.use_graph else None
+        features = width + (self.graph.out_features if self.graph is not None else 0)
+        self.fusion = Fusion(features, self.config.fusion_size, len(self.symptom_graph.labels), self.config.dropout)
+
+    def _graph_encoder(self) -> GraphEncoder:
+        config = self.config
+        return GraphEncoder(self.symptom_graph, config.node_size, config.graph_heads, config.graph_layers)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name: str | os.PathLike[str] | None = None,
+        *,
+        policy: Policy | None = None,
+        hub: Hub | None = None,
+        revision: str = "main",
+        config: DiscriminatorConfig | Config | None = None,
+        device: str | torch.device | None = None,
+    ) -> Self:
+        """A model in evaluation mode from a checkpoint (a folder or a repo), or around the text encoder of that name.
+
+        Without a name it is the config's encoder, else microsoft/deberta-v3-base. A checkpoint brings its own config,
+        its tokenizer and its symptom graph; around a plain encoder the heads are untrained. Everything is fetched and
+        checked by phaita_loader, as `policy` and `hub` say, from one commit.
+
+        Raises ModelDownloadError where the bytes can't be had; InitialisationError where they make no model, are of a
+        newer format or of other conditions; ValueError for a name that can't be meant, or a config beside a checkpoint.
+        """
+        config = DiscriminatorConfig.of(config) if isinstance(config, Config) else config
+        name = model_name or (config and config.encoder) or _DEFAULT_ENCODER
+        if Path(name).is_dir() or not isinstance(name, str):
+            model = cls._from_folder(Path(name), config)
+        else:
+            model = cls._from_hub(ModelRequest(name, revision), policy or Policy(), hub or Hub(), config)
+        model.eval()
+        if device is not None:
+            model.to(device)
+        return model
+
+    @classmethod
+    def _from_hub(cls, request: ModelRequest, policy: Policy, hub: Hub, config: DiscriminatorConfig | None) -> Self:
+        ends = Deadline.after(policy.deadline, SYSTEM.now())
+        snapshot = fetch(request, hub=hub, policy=policy, deadline=ends)
+        if not _checkpoint.is_checkpoint(snapshot.path):
+            left = None if policy.deadline is None else max(ends.remaining(SYSTEM.now()), 1e-3)
+            pinned = replace(request, revision=snapshot.commit)
+            encoder, tokenizer = cached_encoder(pinned, hub, replace(policy, deadline=left))
+            known = replace(config or DiscriminatorConfig(), encoder=pinned.repo_id, revision=pinned.revision)
+            return cls(encoder, tokenizer, known)
+        verify(snapshot, hub.cache_dir)
+        try:
+            return cls._from_folder(snapshot.path, config)
+        except InitialisationError as error:
+            error.filled(request=request)
+            raise
+
+    @classmethod
+    def _from_folder(cls, folder: Path, config: DiscriminatorConfig | None) -> Self:
+        checkpoint = _checkpoint.read(folder, Checkpoint[DiscriminatorConfig])
+        if config is not None:
+            raise ValueError("a checkpoint brings its own config; once it is loaded, set `model.config`")
+        encoder, tokenizer = _checkpoint.read_encoder(folder, checkpoint)
+        model = cls(encoder, tokenizer, checkpoint.config, graph=checkpoint.graph, trained_on=checkpoint.trained_on)
+        _checkpoint.read_weights(folder, model)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write a checkpoint that `from_pretrained` builds without any other repo; one that is there is replaced.
+
+        Weights (safetensors), description (JSON), tokenizer and model card. Raises OSError.
+        """
+        checkpoint = Checkpoint(
+            config=self.config,
+            encoder=configuration(self.encoder),
+            graph=self.symptom_graph,
+            trained_on=self.trained_on,
+        )
+        _checkpoint.write(Path(folder), checkpoint, self, self.tokenizer, card(checkpoint))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        token: str | None = None,
+        private: bool | None = None,
+        commit_message: str = "Add the discriminator",
+        api: HfApi | None = None,
+    ) -> str:
+        """Save to a repo on the Hub, which is made if it is not there; the commit's URL.
+
+        `api` stands in for one with the token. Raises what huggingface_hub raises.
+        """
+        api = api or HfApi(token=token)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message).commit_url)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the heads have learned anything."""
+        return self.trained_on is not None
+
+    def forward(self, complaints: Sequence[str]) -> dict[str, Tensor]:
+        """Scores for a batch of complaints; gradients flow to every parameter that wants them.
+
+        `diagnosis_logits` [B, K], in the order of `symptom_graph.labels`; `discriminator_scores` [B, 1], probabilities
+        that the complaint was written by a person (1) and not generated (0). Raises ValueError for no complaints.
+        """
+        texts = _texts(complaints)
+        if not texts:
+            raise ValueError("forward needs one complaint or more")
+        tokens, _ = self._tokens(texts)
+        logits, realism = self.fusion(self._features(tokens, [find_symptoms(text) for text in texts]))
+        return {"diagnosis_logits": logits, "discriminator_scores": torch.sigmoid(realism)}
+
+    def predict_diagnosis(
+        self,
+        complaints: Sequence[str],
+        top_k: int = 1,
+        use_mc_dropout: bool = True,
+        num_mc_samples: int = 20,
+        *,
+        allow_untrained: bool = False,
+        seed: int | None = None,
+    ) -> list[tuple[Diagnosis, ...]]:
+        """For each complaint its `top_k` likeliest conditions, the likeliest first. Not a medical device.
+
+        Monte Carlo dropout (Gal and Ghahramani, 2016): each text is encoded once, without dropout; what follows is
+        sampled. A sample thins the network in one way for all texts, so that with a `seed` a text's result does not
+        depend on the others; without one, torch's generator is drawn from. No mode or other state of the model
+        changes, so that threads may share one in evaluation mode.
+
+        Raises Untrained unless the heads are trained or `allow_untrained` says that any answer will do; ValueError.
+        """
+        if not (self.trained or allow_untrained):
+            raise Untrained(_UNTRAINED)
+        if not 1 <= top_k <= len(self.symptom_graph.labels) or num_mc_samples < 1:
+            raise ValueError(f"top_k is 1 to {len(self.symptom_graph.labels)} and num_mc_samples 1 or more")
+        texts = _texts(complaints)
+        if not texts:
+            return []
+        evidence = [find_symptoms(text) for text in texts]
+        tokens, truncated = self._tokens(texts)
+        masks = self.fusion.masks(num_mc_samples, seed) if use_mc_dropout else None
+        with self._evaluating(), torch.inference_mode():
+            samples = self._samples(tokens, evidence, masks)  # [M, B, K]
+        return diagnoses(
+            samples,
+            self.symptom_graph.labels,
+            evidence,
+            truncated,
+            top_k=top_k,
+            interval=self.config.interval,
+            abstain_below=self.config.abstain_below,
+        )
+
+    def _samples(
+        self, tokens: list[list[int]], evidence: list[tuple[Match, ...]], masks: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """Probabilities, [M, B, K] (M is 1 without masks). Texts of about one length go together: padding costs."""
+        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        parts = []
+        for start in range(0, len(order), self.config.batch_size):
+            rows = order[start : start + self.config.batch_size]
+            features = self._features([tokens[row] for row in rows], [evidence[row] for row in rows])
+            logits, _ = self.fusion(features.unsqueeze(0), masks)  # [M, b, K]
+            parts.append(logits.float().softmax(-1))
+        back = torch.tensor(order).argsort().to(parts[0].device)
+        return torch.cat(parts, dim=1)[:, back]
+
+    def features(self, text: Tensor, states: Tensor) -> Tensor:  # [B, W], [B, S] -> [B, D]
+        """What the heads read, from encoded texts and the states of the symptoms in them (`symptom_graph.states`)."""
+        place = self.fusion.hidden.weight
+        features = [self.norm(text.to(place.dtype))]
+        if self.graph is not None:
+            features.append(self.graph(states.to(place.device)))  # [B, F + K]
+        return torch.cat(features, dim=-1)
+
+    def _features(self, tokens: list[list[int]], evidence: Sequence[tuple[Match, ...]]) -> Tensor:  # [B, D]
+        text = pooled(self.encoder, tokens, self.tokenizer.pad_token_id or 0)  # [B, W]
+        return self.features(text, self.symptom_graph.states(evidence))
+
+    def _tokens(self, texts: list[str]) -> tuple[list[list[int]], list[bool]]:
+        return tokenized(self.tokenizer, texts, self.config.max_length)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode for a while; each module goes back to its own."""
+        training = [module for module in self.modules() if module.training]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
+
+
+def _texts(complaints: Sequence[str]) -> list[str]:
+    if isinstance(complaints, str):
+        raise TypeError("complaints are a list of texts, not one text")
+    for number, text in enumerate(complaints):
+        if not isinstance(text, str):
+            raise TypeError(f"complaints[{number}] is of type {type(text).__name__}, not a text")
+    return list(complaints)
+
+
+_UNTRAINED = (
+    "the heads are untrained, so that any diagnosis would be a random one; load a trained checkpoint, or train these "
+    "(phaita.training) and set `trained_on`; allow_untrained=True answers all the same"
+)

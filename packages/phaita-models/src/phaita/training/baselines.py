@@ -1,0 +1,116 @@
+"""Simpler ways to a diagnosis, to hold the discriminator against. They need scikit-learn: the extra [train].
+
+Each way is made from the complaints to learn from, and then answers texts, given how symptoms are found in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from phaita.data.icd_conditions import RespiratoryConditions
+from phaita.data.symptoms import find_symptoms, lexicon
+from phaita.models._graph import SymptomGraph
+from phaita.models.bayesian_network import AGE_GROUPS, SEVERITIES, BayesianSymptomNetwork
+from phaita.training._texts import Encodings, Find
+from phaita.training.complaints import Complaint, Complaints
+
+__all__ = ["Method", "baselines", "network_bayes", "regression"]
+
+Method: TypeAlias = Callable[[Sequence[str], Find], Tensor]
+"""Probabilities of the conditions, [N, K], from N texts and how symptoms are found in them."""
+
+Features: TypeAlias = Callable[[Sequence[str], Find], Any]
+
+_UNSEEN = 0.01
+_REGULARISATION = (0.1, 1.0, 10.0)
+
+
+def baselines(complaints: Complaints, encodings: Encodings) -> dict[str, Method]:
+    """Every baseline by name, ready to answer. Raises ImportError without scikit-learn."""
+    tfidf = _tfidf(complaints)
+
+    def encoded(texts: Sequence[str], _: Find) -> Any:
+        return encodings(texts).numpy()
+
+    def both(texts: Sequence[str], find: Find) -> Any:
+        return torch.cat([encodings(texts), _states(texts, find).float()], dim=-1).numpy()
+
+    return {
+        "symptoms found, naive Bayes": network_bayes(),
+        "symptoms found, logistic regression": regression(
+            complaints, lambda texts, find: _states(texts, find).float().numpy()
+        ),
+        "TF-IDF, logistic regression": regression(complaints, lambda texts, _: tfidf.transform(texts)),
+        "frozen encoder, logistic regression": regression(complaints, encoded),
+        "frozen encoder and symptoms found, logistic regression": regression(complaints, both),
+    }
+
+
+def network_bayes(network: BayesianSymptomNetwork | None = None) -> Method:
+    """Keyword matching with the best weights there are: Bayes' rule with the figures that the complaints are drawn by.
+
+    A symptom counts where the text names or denies it; what it is silent on tells nothing. Age and severity are not
+    known, so all are as likely. What the network has no figure for, a rare presentation, is given 1 %.
+    """
+    network = network or BayesianSymptomNetwork()
+    codes = list(RespiratoryConditions.get_all_conditions())
+    chances = torch.tensor(
+        [
+            [[network.probability(one, code, age, severity) for one in lexicon()] for code in codes]
+            for age, severity in product(AGE_GROUPS, SEVERITIES)
+        ]
+    ).clamp(_UNSEEN, 1.0 - _UNSEEN)  # [M, K, S]
+
+    def answer(texts: Sequence[str], find: Find) -> Tensor:
+        states = _states(texts, find)
+        named = torch.einsum("bs,mks->bmk", (states == 1).float(), chances.log())
+        denied = torch.einsum("bs,mks->bmk", (states == 2).float(), (1.0 - chances).log())
+        return (named + denied).logsumexp(1).softmax(-1)
+
+    return answer
+
+
+def regression(complaints: Complaints, features: Features) -> Method:
+    """Logistic regression over such features; of three strengths of its penalty the best on validation."""
+    linear, log_loss = _sklearn()
+    codes = list(RespiratoryConditions.get_all_conditions())
+    train, validation = _told(complaints.train), _told(complaints.validation)
+    known, judged = (features([one.text for one in part], find_symptoms) for part in (train, validation))
+    fitted = [linear(C=c, max_iter=3000).fit(known, _places(train, codes)) for c in _REGULARISATION]
+    labels = list(range(len(codes)))
+    best = min(fitted, key=lambda one: log_loss(_places(validation, codes), one.predict_proba(judged), labels=labels))
+    return lambda texts, find: torch.from_numpy(best.predict_proba(features(texts, find))).float()
+
+
+def _told(complaints: Sequence[Complaint]) -> list[Complaint]:
+    return [one for one in complaints if one.fluent]
+
+
+def _places(complaints: Sequence[Complaint], codes: Sequence[str | None]) -> list[int]:
+    return [codes.index(one.code) for one in complaints]
+
+
+def _states(texts: Sequence[str], find: Find) -> Tensor:  # [N, S]
+    """What each text says of each symptom, as the discriminator's graph is told."""
+    return SymptomGraph.of_conditions().states([find(text) for text in texts])
+
+
+def _tfidf(complaints: Complaints) -> Any:
+    _sklearn()
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit([one.text for one in _told(complaints.train)])
+
+
+def _sklearn() -> tuple[Any, Any]:
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import log_loss
+    except ImportError as error:
+        raise ImportError("the baselines need scikit-learn: pip install 'phaita-models[train]'") from error
+    return LogisticRegression, log_loss

@@ -1,0 +1,47 @@
+"""A text encoder of a few thousand weights, and a discriminator around it, made in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phaita.data.symptoms import lexicon
+
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+def tokenizer(specials: bool = True) -> Any:
+    """One token a word, with the words of the lexicon; `[CLS]` and `[SEP]` around them unless told otherwise."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word for symptom in lexicon().values() for phrase in symptom.phrases for word in phrase.split()}
+    vocabulary = {word: number for number, word in enumerate([*SPECIALS, *sorted(words)])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if specials:
+        made.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def encoder(words: int, seed: int = 0) -> Any:
+    """A BERT, drawn at random, with its pooler; torch's generator is left as it was."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BertModel(BertConfig(vocab_size=words, max_position_embeddings=64, **sizes)).eval()
+
+
+def discriminator(seed: int = 0, specials: bool = True, **config: Any) -> Any:
+    """A small one in evaluation mode, untrained."""
+    import torch
+
+    from phaita.models.discriminator import DiagnosisDiscriminator, DiscriminatorConfig
+
+    words = tokenizer(specials)
+    small = {"max_length": 32, "node_size": 8, "graph_heads": 2, "fusion_size": 16, **config}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DiagnosisDiscriminator(encoder(len(words), seed), words, DiscriminatorConfig(**small)).eval()
