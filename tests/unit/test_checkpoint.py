@@ -101,6 +101,18 @@ def test_loading_draws_nothing_for_the_encoder(folder, model):
         assert_same(model, from_pretrained(folder))
 
 
+def test_weights_that_an_encoder_ties_stay_tied(model, tmp_path):
+    from transformers import T5Config, T5EncoderModel
+
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    t5 = T5EncoderModel(T5Config(vocab_size=len(model.tokenizer), **sizes)).eval()
+    model = phaita.DiagnosisDiscriminator(t5, model.tokenizer, model.config, trained_on=RECORD).eval()
+    model.save_pretrained(tmp_path)
+    loaded = from_pretrained(tmp_path)
+    assert_same(model, loaded)
+    assert loaded.encoder.shared.weight is loaded.encoder.encoder.embed_tokens.weight
+
+
 def test_what_is_written(folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {DESCRIPTION, WEIGHTS, "README.md", "tokenizer.json", "tokenizer_config.json"}
@@ -113,7 +125,10 @@ def test_a_checkpoint_may_be_replaced_while_it_is_in_use(model, folder):
     kept = {name: one.clone() for name, one in loaded.state_dict().items()}
     with torch.no_grad():
         model.fusion.diagnosis.bias += 1
-    model.save_pretrained(folder)
+    before = (folder / WEIGHTS).read_bytes()
+    with (folder / WEIGHTS).open("rb") as mapped:
+        model.save_pretrained(folder)
+        assert mapped.read() == before
     assert all(torch.equal(one, kept[name]) for name, one in loaded.state_dict().items())
     assert_same(model, from_pretrained(folder))
 
@@ -124,6 +139,13 @@ def test_a_failed_save_leaves_the_old_checkpoint(model, folder):
     with pytest.raises(ValueError, match="JSON"):
         model.save_pretrained(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_save_that_breaks_off_makes_no_checkpoint(model, tmp_path):
+    (tmp_path / "tokenizer.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"tokenizer\.json"):
+        model.save_pretrained(tmp_path)
+    assert not (tmp_path / DESCRIPTION).exists()
 
 
 def test_a_config_beside_a_checkpoint_is_refused(folder):
@@ -190,6 +212,7 @@ def test_symptoms_that_came_later_do_no_harm(tmp_path):
 
 BROKEN = {
     "no JSON": lambda content: "{",
+    "a bottomless pit": lambda content: "[" * 100_000,
     "no table": lambda content: "[]",
     "nothing": lambda content: "{}",
     "an unknown setting": lambda content: json.dumps({**content, "config": {**content["config"], "colour": "red"}}),

@@ -83,6 +83,7 @@ def test_an_encoder_comes_with_its_own_weights_and_untrained_heads(serve_replica
     theirs, ours = loaded.model.state_dict(), model.encoder.state_dict()
     assert theirs.keys() - ours.keys() <= {"pooler.dense.weight", "pooler.dense.bias"}
     assert all(torch.equal(one, theirs[key]) for key, one in ours.items())
+    assert getattr(model.encoder, "pooler", None) is None
     assert not any(module.training for module in model.modules())
     assert not model.trained
     with pytest.raises(phaita.Untrained):
@@ -141,6 +142,12 @@ def test_a_checkpoint_comes_from_its_own_repo_alone(serve, client, cache, checkp
     assert model.state_dict().keys() == expected.keys()
     assert all(torch.equal(one, expected[key]) for key, one in model.state_dict().items())
     assert (model.config, predicted(model)) == (trained.config, predicted(trained))
+
+
+def test_a_checkpoint_names_no_folder_of_this_machine(checkpoint, tmp_path):
+    texts = [content.decode() for path, content in checkpoint.commits[0].files.items() if "safetensors" not in path]
+    assert len(texts) == 4
+    assert not [text for text in texts if str(tmp_path) in text]
 
 
 def test_a_checkpoint_survives_what_the_loader_survives(serve, client, cache, checkpoint, trained, phaita):

@@ -87,7 +87,7 @@ def read(folder: Path, kind: type[Checkpoint[C]]) -> Checkpoint[C]:
         content = json.loads(path.read_text(encoding="utf-8"))
         _refuse_newer(path, content)
         checkpoint = checked(path, content, kind)
-    except (OSError, ValueError) as error:  # InvalidFile is a ValueError
+    except (OSError, RecursionError, ValueError) as error:  # InvalidFile is a ValueError
         raise InitialisationError(f"{path} describes no discriminator: {error}", hint=_AGAIN) from error
     _refuse_other_graph(path, checkpoint)
     return checkpoint
