@@ -234,7 +234,8 @@ class DiagnosisDiscriminator(nn.Module):
         """Scores for a batch of complaints; gradients flow to every parameter that wants them.
 
         `diagnosis_logits` [B, K], in the order of `symptom_graph.labels`; `discriminator_scores` [B, 1], probabilities
-        that the complaint was written by a person (1) and not generated (0). Raises ValueError for no complaints.
+        that the complaint was written by a person (1) and not generated (0), or of what training had stand for these
+        (`trained_on` says what). Raises ValueError for no complaints.
         """
         texts = _texts(complaints)
         if not texts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,14 +51,12 @@ def write_state(path: Path, run: Mapping[str, str], state: State) -> None:
         "best": dict(state.best),
         "optimizer": dict(state.optimizer),
     }
-    handle, scratch = tempfile.mkstemp(prefix=".saving-", dir=path.parent)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+        torch.save(content, scratch)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def read_state(path: Path, run: Mapping[str, str]) -> State | None:

@@ -90,12 +90,11 @@ def labels_of(model: DiagnosisDiscriminator, complaints: Sequence[Complaint]) ->
     return torch.tensor([GARBLED if one.code is None else place[one.code] for one in complaints])
 
 
-@torch.no_grad()
 def answers(model: DiagnosisDiscriminator, texts: Texts, size: int = 256) -> tuple[Tensor, Tensor]:
     """Probabilities of the conditions, [N, K], and of fluent text, [N], on the CPU. The model is in evaluation mode."""
-    parts = [
-        model.fusion(model.features(texts.text(model, rows), texts.states[0, rows])) for rows in texts.batches(size)
-    ]
+    with torch.no_grad():
+        features = (model.features(texts.text(model, rows), texts.states[0, rows]) for rows in texts.batches(size))
+        parts = [model.fusion(one) for one in features]
     logits, realism = (torch.cat(one).float().cpu() for one in zip(*parts, strict=True))
     return logits.softmax(-1), realism.squeeze(-1).sigmoid()
 

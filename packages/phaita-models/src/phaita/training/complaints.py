@@ -36,6 +36,11 @@ _VALIDATION = 1 / 4
 _TEST = 1 / 2
 _KNOWN = (1 / 2, 1 / 2, 1 / 4, 1 / 4)
 
+_SOURCE = """\
+**Synthetic** complaints, as many of each condition: symptoms drawn from a network of estimates, put into words by \
+templates (seed {seed}). No text is a patient's, so no figure here tells of use in care. What is held out has no \
+template and no phrase that was trained on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
@@ -55,12 +60,14 @@ class Complaints:
     """What is trained on, what decides when to stop, and what nothing was learned or chosen by.
 
     lexicon: the lexicon without every wording that `train` and `validation` could not have used.
+    source: where they come from, for a model's card.
     """
 
     train: tuple[Complaint, ...]
     validation: tuple[Complaint, ...]
     test: tuple[Complaint, ...]
     lexicon: Mapping[str, Symptom]
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ def draw_complaints(data: DataConfig | None = None, seed: int = 0) -> Complaints
         _written(writer, size, part)
         for writer, size, part in zip((split.train, split.validation, split.test), sizes, own, strict=True)
     )
-    return Complaints(train, validation, test, learned_lexicon(split))
+    return Complaints(train, validation, test, learned_lexicon(split), _SOURCE.format(seed=seed))
 
 
 def listed_complaints() -> tuple[Complaint, ...]:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from phaita.data.symptoms import find_symptoms, finder
 from phaita.models.discriminator import DiagnosisDiscriminator
+from phaita.training._record import FLUENT
 from phaita.training._texts import Encodings, Find, Texts, answers, labels_of
 from phaita.training.baselines import Method, baselines
 from phaita.training.complaints import Complaint, Complaints, draw_complaints, listed_complaints
 from phaita.training.metrics import Measure, figures, intervals, mean_of, minus
-from phaita.training.train import FLUENT, train_discriminator
+from phaita.training.train import train_discriminator
 from phaita.utils.config import DataConfig, TrainingConfig
 
 __all__ = ["OURS", "Estimate", "Evaluation", "Figures", "evaluate"]
@@ -137,8 +138,9 @@ def evaluate(
 
 def _sibling(model: DiagnosisDiscriminator, use_graph: bool, own_encoder: bool) -> DiagnosisDiscriminator:
     encoder = copy.deepcopy(model.encoder) if own_encoder else model.encoder
-    device = model.fusion.hidden.weight.device
-    return DiagnosisDiscriminator(encoder, model.tokenizer, replace(model.config, use_graph=use_graph)).to(device)
+    sibling = DiagnosisDiscriminator(encoder, model.tokenizer, replace(model.config, use_graph=use_graph))
+    sibling.to(model.fusion.hidden.weight.device)
+    return sibling
 
 
 def _method(model: DiagnosisDiscriminator, encodings: Encodings | None) -> Method:

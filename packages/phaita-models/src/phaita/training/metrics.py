@@ -20,10 +20,10 @@ __all__ = [
     "Measure",
     "calibration_error",
     "figures",
+    "group_hits",
     "hits",
     "intervals",
     "mean_of",
-    "merged",
     "minus",
     "ranking",
     "share",
@@ -45,21 +45,22 @@ def figures(probabilities: Tensor, labels: Tensor) -> dict[str, Measure]:  # [N,
     return {
         "top-1": partial(share, hits(probabilities, labels)),
         "top-3": partial(share, hits(probabilities, labels, 3)),
-        "top-1, pneumonias as one": partial(share, hits(*merged(probabilities, labels, groups))),
+        "top-1, pneumonias as one": partial(share, group_hits(probabilities, labels, groups)),
         "calibration error": partial(calibration_error, probabilities, labels),
     }
 
 
 def hits(probabilities: Tensor, labels: Tensor, top_k: int = 1) -> Tensor:  # [N, K], [N] -> [N]
-    """1 where the label is among the `top_k` likeliest, else 0."""
-    return (probabilities.topk(top_k, dim=-1).indices == labels.unsqueeze(-1)).any(-1).double()
+    """1 where the label is among the `top_k` likeliest, else 0; of equal ones the first is the likelier."""
+    likeliest = probabilities.argsort(dim=-1, descending=True, stable=True)[:, :top_k]  # [N, k]
+    return (likeliest == labels.unsqueeze(-1)).any(-1).double()
 
 
-def merged(probabilities: Tensor, labels: Tensor, groups: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Probabilities [N, G] and labels [N] where conditions of equal number in `groups` [K] count as one."""
+def group_hits(probabilities: Tensor, labels: Tensor, groups: Sequence[int]) -> Tensor:  # [N, K], [N], K -> [N]
+    """1 where the likeliest condition is the label's, or has an equal number in `groups`, else 0."""
     of = torch.tensor(groups, device=labels.device)  # [K]
-    together = probabilities.new_zeros(len(probabilities), max(groups) + 1)
-    return together.index_add(1, of, probabilities), of[labels]
+    likeliest = probabilities.argsort(dim=-1, descending=True, stable=True)[:, 0]  # [N]
+    return (of[likeliest] == of[labels]).double()
 
 
 def share(hit: Tensor, weights: Tensor | None = None) -> Tensor:  # [N], [..., N] -> [...]
@@ -75,8 +76,8 @@ def calibration_error(
 
     Guo et al., On Calibration of Modern Neural Networks (ICML 2017), with their 15 bins, each without its lower end.
     """
-    confidence, guess = probabilities.double().max(-1)  # [N]
-    gap = confidence - (guess == labels).double()
+    confidence = probabilities.double().max(-1).values  # [N]
+    gap = confidence - hits(probabilities, labels)
     weights = torch.ones_like(gap) if weights is None else weights.to(gap)
     place = (confidence * bins).ceil().long().clamp(1, bins) - 1
     members = torch.nn.functional.one_hot(place, bins).to(gap)  # [N, bins]

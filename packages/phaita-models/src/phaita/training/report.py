@@ -16,10 +16,11 @@ __all__ = ["markdown", "write_report"]
 _PACKAGES = ("phaita-models", "torch", "torch_geometric", "transformers", "scikit-learn")
 
 _HEAD = """\
-Text encoder: {encoder}. Means over the seeds {seeds}: each draws {learned:,} synthetic complaints to learn from, splits \
-templates and phrases anew and begins the weights anew. In brackets 95 % bootstrap intervals over the presentations \
-(percentiles, 1,000 samples); they know nothing of other splits. Calibration error: expected, 15 bins, as a share. Ahead \
-by: the discriminator's top-1 less this one's, in points, paired.
+Text encoder: {encoder}. Means over the seeds {seeds}: each draws {learned:,} synthetic complaints to learn from, \
+splits templates and phrases anew and begins the weights anew. In percent; in brackets 95 % bootstrap intervals over \
+the presentations (percentiles, 1,000 samples), which know nothing of other splits. Calibration error: expected, 15 \
+bins, a share; resampling raises it, so that its interval lies high. Ahead by: the discriminator's top-1 less this \
+one's, in points, paired.
 
 {system}, {versions}; {seconds:.0f} s in all."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +16,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from tqdm import tqdm
 
 from phaita.data.symptoms import find_symptoms, finder
-from phaita.models.discriminator import DiagnosisDiscriminator, TrainingRecord
+from phaita.models.discriminator import DiagnosisDiscriminator
+from phaita.training._record import training_record
 from phaita.training._state import Epoch, State, digest, read_state, write_state
-from phaita.training._texts import GARBLED, Encodings, Texts, answers
+from phaita.training._texts import GARBLED, Encodings, Texts
 from phaita.training.complaints import Complaints, draw_complaints, poorer_lexicons
-from phaita.training.metrics import figures, ranking
 from phaita.utils._seeds import seeds
 from phaita.utils.config import DataConfig, TrainingConfig
 
-__all__ = ["FLUENT", "Epoch", "Training", "is_over", "train_discriminator"]
-
-FLUENT = "fluent against garbled text, area under the ROC curve"
-"""How the figure of the other head is called."""
+__all__ = ["Epoch", "Training", "is_over", "train_discriminator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def train_discriminator(
     finds = [find_symptoms, *map(finder, poorer_lexicons(training.seed))]
     train, validation = (Texts(model, part, encodings, *finds) for part in (complaints.train, complaints.validation))
     epochs = run.epochs(train, validation, Path(state) if state else None, _identity(run, complaints), progress)
-    model.trained_on = _record(model, complaints, encodings, training)
+    model.trained_on = training_record(model, complaints, encodings, training)
     return Training(epochs, _best(epochs))
 
 
@@ -113,7 +112,7 @@ class _Run:
 
     def optimizer(self) -> torch.optim.AdamW:
         training = self.training
-        groups = [{"params": [one for part in self.heads for one in part.parameters()]}]
+        groups: list[dict[str, Any]] = [{"params": [one for part in self.heads for one in part.parameters()]}]
         if self.train_encoder:
             groups.append({"params": list(self.model.encoder.parameters()), "lr": training.learning_rate})
         return torch.optim.AdamW(groups, lr=training.head_learning_rate, weight_decay=training.weight_decay)
@@ -175,7 +174,6 @@ class _Run:
         poorer = torch.rand(texts).lt(self.training.evidence_dropout)
         return torch.randint(1, ways, (texts,)) * poorer
 
-    @torch.no_grad()
     def _judge(self, texts: Texts) -> float:
         """The mean loss, each lexicon weighed by how often training uses it; no dropout."""
         model, dropout = self.model, self.training.evidence_dropout
@@ -183,10 +181,11 @@ class _Run:
         poorer = len(texts.states) - 1
         weights = [1.0 - dropout, *[dropout / poorer] * poorer]
         total = 0.0
-        for rows in texts.batches(256):
-            text = texts.text(model, rows)
-            for way, weight in enumerate(weights):
-                total += weight * _losses(model, texts, rows, text, way).sum().item()
+        with torch.no_grad():
+            for rows in texts.batches(256):
+                text = texts.text(model, rows)
+                for way, weight in enumerate(weights):
+                    total += weight * _losses(model, texts, rows, text, way).sum().item()
         return _finite(total / len(texts))
 
 
@@ -198,7 +197,7 @@ def _losses(model: DiagnosisDiscriminator, texts: Texts, rows: Tensor, text: Ten
 
 
 def _finite(loss: float) -> float:
-    if loss != loss or loss in (float("inf"), float("-inf")):
+    if not math.isfinite(loss):
         raise FloatingPointError(f"the loss is {loss}; a lower learning_rate or head_learning_rate may help")
     return loss
 
@@ -206,7 +205,7 @@ def _finite(loss: float) -> float:
 @contextmanager
 def _randomness(seed: int) -> Iterator[None]:
     """torch's random numbers by a seed for a while; afterwards they go on as if nothing had been drawn."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
@@ -221,27 +220,3 @@ def _identity(run: _Run, complaints: Complaints) -> dict[str, str]:
         "settings": str({**settings, "train_encoder": run.train_encoder}),
         "complaints": digest(texts),
     }
-
-
-def _record(
-    model: DiagnosisDiscriminator, complaints: Complaints, encodings: Encodings | None, training: TrainingConfig
-) -> TrainingRecord:
-    told = [one for one in complaints.test if one.fluent]
-    values: dict[str, float] = {}
-    for where, find in (("", find_symptoms), (", words unknown to the lexicon", finder(complaints.lexicon))):
-        texts = Texts(model, told, encodings, find)
-        for name, measure in figures(answers(model, texts)[0], texts.labels.cpu()).items():
-            values[f"{name}{where}"] = round(float(measure(None)), 4)
-    everything = Texts(model, complaints.test, encodings, find_symptoms)
-    values[FLUENT] = round(ranking(answers(model, everything)[1], everything.fluent.cpu() > 0), 4)
-    learned = sum(one.fluent for one in complaints.train)
-    return TrainingRecord(_DATA.format(learned=learned, held_out=len(told), seed=training.seed), values)
-
-
-_DATA = """\
-{learned} **synthetic** complaints, in equal parts of each condition: symptoms drawn from a network of estimates, put \
-into words by templates (seed {seed}). No text is a patient's, so no figure here tells of use in care. The head that \
-tells real from generated text learned to tell these complaints from garbled copies: it judges fluency, not origin.
-
-Held out: {held_out} complaints whose templates and phrases were not trained on; one pass, no Monte Carlo dropout. The \
-lexicon, by which symptoms are found, knows the held-out phrases; "words unknown to the lexicon" is without them."""
