@@ -20,6 +20,7 @@ SUPPORTED = ("3.11", "3.12", "3.13")
 LOADER = ("-e", "packages/loader")
 SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4")
 MODELS = ("-e", "packages/loader[models]", "-e", "packages/phaita-models")
+TRAINING = ("-e", "packages/loader[models]", "-e", "packages/phaita-models[train]")
 
 
 def found_pythons() -> list[str]:
@@ -50,7 +51,7 @@ def groups(*names: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Does it work? Everything on the Python that runs nox; on the others what needs no torch."""
     if session.python == HERE:
-        session.install(*MODELS, *groups("tests", "faults", "replicas"))
+        session.install(*TRAINING, *groups("tests", "faults", "replicas"))
         session.run("pytest", "-m", "not faults", *SIDE_BY_SIDE, *session.posargs)
     else:
         session.install(*LOADER, *groups("data", "tests", "faults"))
@@ -83,7 +84,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def train(session: nox.Session) -> None:
     """How well does the discriminator diagnose held-out complaints, beside simple baselines? See reports/training."""
-    session.install(*MODELS, "-e", "packages/phaita-models[train]", *groups("hub", "replicas"))
+    session.install(*TRAINING, *groups("hub", "replicas"))
     session.run("python", "-m", "tests.train", "--evaluate", "--out", "reports/training", *session.posargs)
 
 

@@ -56,7 +56,13 @@ def test_imports_are_absolute() -> None:
     assert levels == {0}
 
 
-LIGHT = ["phaita", "phaita.data.icd_conditions", "phaita.utils.config", "phaita.models.enhanced_bayesian_network"]
+LIGHT = [
+    "phaita",
+    "phaita.data.icd_conditions",
+    "phaita.models.enhanced_bayesian_network",
+    "phaita.training.complaints",
+    "phaita.utils.config",
+]
 
 
 @pytest.mark.parametrize("module", LIGHT)

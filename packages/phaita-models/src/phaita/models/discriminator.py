@@ -66,7 +66,7 @@ class DiscriminatorConfig:
     graph_heads: int = 4
     graph_layers: int = 2
     fusion_size: int = 256
-    dropout: float = 0.2
+    dropout: float = 0.4
     interval: float = 0.9
     abstain_below: float = 0.3
     batch_size: int = 32

@@ -20,7 +20,7 @@ from phaita.training.metrics import Measure, figures, intervals, mean_of, minus
 from phaita.training.train import train_discriminator
 from phaita.utils.config import DataConfig, TrainingConfig
 
-__all__ = ["OURS", "Estimate", "Evaluation", "Figures", "evaluate"]
+__all__ = ["HELD_OUT", "LISTED", "OURS", "UNKNOWN", "Estimate", "Evaluation", "Figures", "evaluate"]
 
 OURS = "discriminator"
 _VARIANTS = {"discriminator without its graph": False, OURS: True}

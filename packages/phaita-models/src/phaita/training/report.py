@@ -38,10 +38,10 @@ is the best case of all methods that look symptoms up, and naive Bayes has the v
 by.""",
     UNKNOWN: """\
 The same texts, read with a lexicon without the held-out phrases and without its variants: the worst case of all that \
-look symptoms up, as they find next to nothing, and part of that wrong.""",
+look symptoms up, as they find a few in a hundred, and take others for coarser ones ("a wet cough" for a cough).""",
     LISTED: """\
 The lay terms of the conditions, written one by one and by no template, read with the whole lexicon. They are few, \
-and by the authors of the lexicon.""",
+and by the authors of the lexicon, who had them in view.""",
 }
 
 

@@ -48,7 +48,7 @@ class ModelConfig(_Section):
     )
     perplexity_model: Name = "gpt2"
     max_length: Annotated[Count, Field(ge=8)] = 256
-    dropout: Share = 0.2
+    dropout: Share = 0.4
     mc_dropout: bool = True
     gnn_hidden: Count = 64
     gnn_heads: Count = 4

@@ -1,0 +1,58 @@
+"""`python -m phaita.training` as a user runs it: an encoder from the local Hub, a checkpoint and a report on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+pytestmark = pytest.mark.torch
+
+BERT = "bert-base-uncased"
+
+
+@pytest.fixture
+def command(serve, tmp_path):
+    """Run it in a fresh process whose Hub is the local one."""
+    hub = serve(import_module("tests.hub.replicas").replica(BERT, size="tiny"))
+    path = os.pathsep.join(path for path in sys.path if path)
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": path}
+
+    def made(*arguments):
+        whole = [sys.executable, "-m", "phaita.training", "--out", str(tmp_path / "out"), *arguments]
+        return subprocess.run(whole, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+    return made
+
+
+def test_it_trains_evaluates_and_writes_a_checkpoint(command, tmp_path):
+    quick = ["--encoder", BERT, "--evaluate", "--samples", "2", "--epochs", "1", "--seeds", "5", "6"]
+    done = command(*quick)
+    assert done.returncode == 0, done.stderr
+    assert "epoch" not in done.stderr  # no bar where there is no terminal
+    out = tmp_path / "out"
+    page = (out / "report.md").read_text(encoding="utf-8")
+    assert page in done.stdout
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert (report["encoder"], report["seeds"]) == (BERT, [5, 6])
+
+    model = import_module("phaita.models.discriminator").DiagnosisDiscriminator.from_pretrained(out / "checkpoint")
+    assert model.trained
+    assert model.config.encoder == BERT
+    assert len(model.config.revision) == 40
+    assert "Seed of the training: 5." in (out / "checkpoint" / "README.md").read_text(encoding="utf-8")
+    (ranked,) = model.predict_diagnosis(["I'm wheezing and my chest is tight"], top_k=3)
+    assert len(ranked) == 3
+
+
+def test_an_encoder_that_is_not_there_is_a_sentence(command, tmp_path):
+    done = command("--encoder", "org/none", "--samples", "2")
+    assert done.returncode == 1
+    assert "phaita.training: " in done.stderr
+    assert "org/none" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
