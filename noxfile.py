@@ -69,6 +69,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def demo(session: nox.Session) -> None:
+    """What does the loader do? Cache, offline mode, retries, errors and PHAITA's models, against a Hub made here."""
+    session.install(*MODELS, *groups("hub", "replicas"))
+    session.run("python", "-m", "tests.demo", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """How fast? `-- -k fetch`: files, beside other clients. `-- -k load`: from cached files to a ready model."""
     session.install(*MODELS, *groups("bench"))
