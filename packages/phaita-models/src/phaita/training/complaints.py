@@ -139,7 +139,7 @@ def learned_lexicon(split: Writers) -> dict[str, Symptom]:
 
 
 def poorer_lexicons(seed: int = 0) -> tuple[dict[str, Symptom], ...]:
-    """Lexicons that know half or a quarter of the wordings, drawn at random: complaints are not all told in known words."""
+    """Lexicons that know half or a quarter of the wordings, drawn at random: not every complaint is in known words."""
     rng = random.Random(seed)
 
     def poorer(one: Symptom, known: float) -> Symptom:
