@@ -247,3 +247,10 @@ def test_it_learns_on_cuda(train, torch):
     done = train(model, SHORT, complaints=FEW)
     assert done.epochs[-1].loss < done.epochs[0].loss
     assert model.predict_diagnosis(["I have a cough"])
+
+
+def test_the_package_hands_out_what_it_states():
+    package = import_module("phaita.training")
+    assert [getattr(package, name).__name__ for name in package.__all__] == package.__all__
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = package.nothing

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from phaita.training._texts import Encodings
     from phaita.training.train import train_discriminator
 
-__all__ = ["train_discriminator"]
+__all__ = ["Encodings", "train_discriminator"]
 
 
 def __getattr__(name: str) -> Any:

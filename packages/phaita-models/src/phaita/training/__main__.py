@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(config: Config, options: argparse.Namespace) -> None:
+    # torch takes seconds, for which neither --help nor a wrong option should wait.
     from phaita.models.discriminator import DiagnosisDiscriminator
     from phaita.training.train import train_discriminator
 

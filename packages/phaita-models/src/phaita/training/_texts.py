@@ -21,6 +21,7 @@ GARBLED = -100
 
 Find: TypeAlias = Callable[[str], tuple[Match, ...]]
 
+# Tokens a batch, padding counted.
 _ROOM = 4096
 
 

@@ -26,6 +26,7 @@ Method: TypeAlias = Callable[[Sequence[str], Find], Tensor]
 
 Features: TypeAlias = Callable[[Sequence[str], Find], Any]
 
+# What the network rules out does happen: rare presentations are written into it symptom by symptom.
 _UNSEEN = 0.01
 _REGULARISATION = (0.1, 1.0, 10.0)
 

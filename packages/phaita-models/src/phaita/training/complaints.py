@@ -31,6 +31,7 @@ __all__ = [
     "writers",
 ]
 
+# Shares of what is there: of wordings to test, of what is left to stop by, and of the complaints to learn from.
 _HELD_OUT = 1 / 3
 _VALIDATION = 1 / 4
 _TEST = 1 / 2
@@ -138,7 +139,7 @@ def learned_lexicon(split: Writers) -> dict[str, Symptom]:
 
 
 def poorer_lexicons(seed: int = 0) -> tuple[dict[str, Symptom], ...]:
-    """Lexicons that know half or a quarter of the wordings, drawn at random: as poor as one is beside real speech."""
+    """Lexicons that know half or a quarter of the wordings, drawn at random: not every complaint is in known words."""
     rng = random.Random(seed)
 
     def poorer(one: Symptom, known: float) -> Symptom:

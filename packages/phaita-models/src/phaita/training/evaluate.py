@@ -100,6 +100,7 @@ def evaluate(
     begun = time.monotonic()
     training = training or TrainingConfig()
     sheets: Sheets = {}
+    # Every method that reads by the encoder shares its work, which takes longer than all the learning.
     encodings = Encodings(model)
     trained: list[DiagnosisDiscriminator] = []
     epochs: list[int] = []

@@ -34,6 +34,7 @@ Measure: TypeAlias = Callable[[Tensor | None], Tensor]
 PNEUMONIAS = frozenset({"J12.9", "J15.9", "J18.9"})
 """Their texts hardly differ: bacterial, viral, and of an organism that is not known."""
 
+# Resamples at a time: their counts are held in memory, a number for each presentation.
 _CHUNK = 100
 
 

@@ -102,6 +102,7 @@ class _Run:
 
     def begin(self) -> None:
         """Draw the weights that have learned nothing by the seed."""
+        # What made the model drew them by numbers that nobody may know.
         if self.model.trained:
             return
         with _randomness(self.training.seed):
@@ -119,6 +120,7 @@ class _Run:
 
     def learned(self) -> dict[str, Tensor]:
         """Copies of the weights that learn, by name."""
+        # An encoder that stays as it is would only make each state larger, by hundreds of megabytes.
         fixed = () if self.train_encoder else ("encoder.",)
         weights = self.model.state_dict().items()
         return {name: weight.detach().clone() for name, weight in weights if not name.startswith(fixed)}
@@ -141,6 +143,7 @@ class _Run:
         own = seeds(training.seed, training.num_epochs)
         with bar:
             while not is_over(state.epochs, training.num_epochs, training.patience):
+                # Each epoch has numbers of its own, so that a state need not hold how far they were drawn.
                 with _randomness(own[len(state.epochs)]):
                     loss = self._learn(train, optimizer)
                 done = (*state.epochs, Epoch(loss, self._judge(validation)))
@@ -212,6 +215,7 @@ def _randomness(seed: int) -> Iterator[None]:
 
 def _identity(run: _Run, complaints: Complaints) -> dict[str, str]:
     """What a state's file must agree in with the run that goes on from it."""
+    # These two say when to end, not what an epoch does.
     settings = run.training.model_dump(exclude={"num_epochs", "patience"})
     texts = [f"{one.code} {one.text}" for one in (*complaints.train, *complaints.validation)]
     return {
