@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from phaita.utils._inference import padded
 from phaita_loader import Hub, ModelRequest, Policy, load
 
 __all__ = ["cached_encoder", "configuration", "pooled", "rebuilt_encoder", "tokenized", "without_pooler"]
@@ -73,9 +72,8 @@ def pooled(encoder: Any, tokens: list[list[int]], padding: int) -> Tensor:
 
     The first token's state would mean nothing before fine-tuning where pre-training gave it no task, as in DeBERTa.
     """
-    rows = [torch.tensor(row or [padding]) for row in tokens]  # an empty text may have no token at all
-    ids = pad_sequence(rows, batch_first=True, padding_value=padding).to(encoder.device)  # [B, T]
-    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(encoder.device)  # [B, T]
+    rows = [row or [padding] for row in tokens]  # an empty text may have no token at all
+    ids, mask = padded(rows, padding, "right", encoder.device)  # [B, T]
     states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # [B, T, W]
     weights = mask.unsqueeze(-1).to(states.dtype)  # [B, T, 1]
     return (states * weights).sum(1) / weights.sum(1)

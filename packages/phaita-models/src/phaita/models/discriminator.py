@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -28,6 +27,7 @@ from phaita.models._diagnosis import Diagnosis, diagnoses
 from phaita.models._encoder import cached_encoder, configuration, pooled, tokenized, without_pooler
 from phaita.models._fusion import Fusion
 from phaita.models._graph import GraphEncoder, SymptomGraph
+from phaita.utils._inference import evaluating
 from phaita.utils.config import Config
 from phaita_loader import Hub, InitialisationError, ModelRequest, Policy, fetch, verify
 from phaita_loader.policy import Deadline
@@ -273,7 +273,7 @@ class DiagnosisDiscriminator(nn.Module):
         evidence = [find_symptoms(text) for text in texts]
         tokens, truncated = self._tokens(texts)
         masks = self.fusion.masks(num_mc_samples, seed) if use_mc_dropout else None
-        with self._evaluating(), torch.inference_mode():
+        with evaluating(self), torch.inference_mode():
             samples = self._samples(tokens, evidence, masks)  # [M, B, K]
         return diagnoses(
             samples,
@@ -313,17 +313,6 @@ class DiagnosisDiscriminator(nn.Module):
 
     def _tokens(self, texts: list[str]) -> tuple[list[list[int]], list[bool]]:
         return tokenized(self.tokenizer, texts, self.config.max_length)
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Evaluation mode for a while; each module goes back to its own."""
-        training = [module for module in self.modules() if module.training]
-        self.eval()
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
 
 
 def _texts(complaints: Sequence[str]) -> list[str]:
