@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._weights import check_safetensors, shards
+from phaita_loader._weights import TensorEntry, safetensors_entries, shards
 from phaita_loader.errors import Corrupt
 from tests.unit.fakes import safetensors
 
@@ -32,7 +32,7 @@ RIGHT = [
 def test_right_headers(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(data)
-    check_safetensors(path)
+    safetensors_entries(path)
 
 
 WRONG = [
@@ -62,7 +62,7 @@ def test_wrong_headers(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(data)
     with pytest.raises(Corrupt, match=r"model\.safetensors"):
-        check_safetensors(path)
+        safetensors_entries(path)
 
 
 def test_the_shards_of_an_index(tmp_path: Path) -> None:
@@ -95,3 +95,11 @@ def test_an_index_that_is_none(tmp_path: Path, text: str) -> None:
     index.write_text(text)
     with pytest.raises(Corrupt, match="index"):
         shards(index)
+
+
+def test_where_a_tensor_lies(tmp_path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [4, 16]}}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(with_header(header, bytes(16)))
+    begin = 8 + len(header)
+    assert safetensors_entries(path) == (TensorEntry("w", "BF16", (2, 3), begin + 4, begin + 16),)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phaita_loader.errors import Corrupt
 from phaita_loader.listing import is_safe
 
-__all__ = ["check_safetensors", "shards"]
+__all__ = ["TensorEntry", "safetensors_entries", "shards"]
 
 _HEADER_MAX = 100_000_000  # bytes; the limit of the safetensors format itself
 _SENSELESS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -26,8 +27,19 @@ def shards(index: Path) -> frozenset[str]:
     return names
 
 
-def check_safetensors(path: Path) -> None:
-    """Whether the header parses and its tensors end where the file ends. Raises Corrupt."""
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """One tensor in a safetensors file: dtype as the format names it ("BF16"), bytes [start, end) of the file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def safetensors_entries(path: Path) -> tuple[TensorEntry, ...]:
+    """The tensors of a file, in the order of its header. Raises Corrupt unless they end where the file ends."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -35,15 +47,19 @@ def check_safetensors(path: Path) -> None:
             raise Corrupt(f"{path.name} has no safetensors header")
         header = file.read(length)
     try:
-        ends = [_end_of(entry) for name, entry in json.loads(header).items() if name != "__metadata__"]
+        items = json.loads(header).items()
+        entries = tuple(_entry(name, item, 8 + length) for name, item in items if name != "__metadata__")
     except _SENSELESS as error:
         raise Corrupt(f"{path.name} has a broken safetensors header") from error
-    if 8 + length + max(ends, default=0) != size:
-        raise Corrupt(f"{path.name} is {size} bytes long, its header says {8 + length + max(ends, default=0)}")
+    promised = max((entry.end for entry in entries), default=8 + length)
+    if promised != size:
+        raise Corrupt(f"{path.name} is {size} bytes long, its header says {promised}")
+    return entries
 
 
-def _end_of(entry: Any) -> int:
-    start, end = entry["data_offsets"]
-    if not 0 <= int(start) <= int(end):
+def _entry(name: str, item: Any, offset: int) -> TensorEntry:
+    start, end = (int(place) for place in item["data_offsets"])
+    shape = tuple(int(length) for length in item["shape"])
+    if not 0 <= start <= end or min(shape, default=0) < 0:
         raise ValueError("a tensor ends before it begins")
-    return int(end)
+    return TensorEntry(name, str(item["dtype"]), shape, offset + start, offset + end)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from phaita_loader._cache import RepoCache, Verify
-from phaita_loader._weights import check_safetensors, shards
+from phaita_loader._weights import safetensors_entries, shards
 from phaita_loader.errors import Corrupt
 from phaita_loader.fetch import Snapshot
 
@@ -51,7 +51,7 @@ def _check(snapshot: Snapshot, cache: RepoCache, how: Verify) -> None:
         if not (cache.holds(file, how) and cache.shows(snapshot.commit, file, how)):
             raise Corrupt(f"{file.path} is not the file that the Hub lists")
         if file.path.endswith(".safetensors"):
-            check_safetensors(shown)
+            safetensors_entries(shown)
         if file.path.endswith(".index.json") and not _is_partly(snapshot):
             beside = {PurePosixPath(file.path).with_name(name).as_posix() for name in shards(shown)}
             if lost := beside - names:
