@@ -35,11 +35,13 @@ _MAPPINGS = {
 _HALVES = (torch.float16, torch.bfloat16)
 
 
-def build(folder: Path, kind: str, dtype: str | None, kwargs: Mapping[str, Any], read: Read) -> Any:
+def build(
+    folder: Path, kind: str, dtype: str | None, kwargs: Mapping[str, Any], read: Read, private_copy: bool = False
+) -> Any:
     """The model in a snapshot's folder, in `eval()` mode, equal to what `from_pretrained` makes of it.
 
     `dtype`: as for `from_pretrained`. `kwargs`: what the configuration or the class itself understands. `read`: the
-    tensors of the files it is given; buffers that are not among them stay on the CPU. Raises NotFast.
+    tensors of the files it is given, copied if `private_copy` says so. Raises NotFast.
     """
     _refuse_other_modes()
     config, extra = _config(folder, kwargs)
@@ -54,7 +56,7 @@ def build(folder: Path, kind: str, dtype: str | None, kwargs: Mapping[str, Any],
     if mode.unclear:
         raise NotFast(f"its buffers depend on torch's default dtype ({', '.join(sorted(mode.unclear))})")
     _refuse_kept_dtypes(model, wanted)
-    _fill(model, weights)
+    _fill(model, weights, private_copy)
     return _finished(model, folder)
 
 
@@ -62,7 +64,7 @@ def _refuse_other_modes() -> None:
     """What changes how transformers builds models in the whole process."""
     from transformers.integrations import is_deepspeed_zero3_enabled
 
-    patches = getattr(sys.modules.get("transformers.monkey_patching"), "get_patch_mapping", dict)()
+    patches: Any = getattr(sys.modules.get("transformers.monkey_patching"), "get_patch_mapping", dict)()
     if patches or is_deepspeed_zero3_enabled() or "ACCELERATE_USE_FSDP" in os.environ:
         raise NotFast("transformers is patched or sharded in this process")
     if torch.get_default_device().type != "cpu":
@@ -89,7 +91,7 @@ def _model_class(kind: str, config: Any, folder: Path) -> Any:
     """The class transformers would take. Raises NotFast for all that is more than one native model from one folder."""
     import transformers
 
-    special = [name for name in ("auto_map", "quantization_config", "transformers_weights", "fusion_config")]
+    special = ("auto_map", "quantization_config", "transformers_weights", "fusion_config")
     found = [name for name in special if getattr(config, name, None)]
     if found or config.sub_configs or getattr(type(config), "extra_files", None):
         raise NotFast(f"its configuration has {', '.join(found) or 'parts of its own'}")
@@ -135,7 +137,7 @@ def _refuse_kept_dtypes(model: Any, dtype: torch.dtype) -> None:
         raise NotFast("it has parameters of several dtypes")
 
 
-def _fill(model: Any, weights: Mapping[str, torch.Tensor]) -> None:
+def _fill(model: Any, weights: Mapping[str, torch.Tensor], private_copy: bool) -> None:
     """Every parameter and persistent buffer takes its tensor. Raises NotFast unless the files hold just these.
 
     What else they hold (another task's head, say) is left out, as transformers leaves it out.
@@ -151,14 +153,14 @@ def _fill(model: Any, weights: Mapping[str, torch.Tensor]) -> None:
             raise NotFast(f"{name} is tied to a tensor of its own")
     if lost := [place for place, target in own.items() if id(target) not in filled]:
         raise NotFast(f"{lost[0]} is not in the files")
-    for target in own.values():
-        _put(target, filled[id(target)])
+    for target in {id(target): target for target in own.values()}.values():
+        _put(target, filled[id(target)], private_copy)
     for module in model.modules():
         module._is_hf_initialized = True  # else its weights are drawn anew when embeddings are resized
 
 
-def _put(target: torch.Tensor, tensor: torch.Tensor) -> None:
-    target.data = tensor.to(target.dtype)
+def _put(target: torch.Tensor, tensor: torch.Tensor, private_copy: bool) -> None:
+    target.data = tensor.to(target.dtype, copy=private_copy)
     if isinstance(target, torch.nn.Parameter):
         target.requires_grad_(tensor.is_floating_point())
         target._is_hf_initialized = True

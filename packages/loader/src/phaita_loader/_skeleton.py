@@ -10,9 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["Skeleton"]
 
-_OF_DEFAULT_DTYPE = frozenset(
-    {torch.empty, torch.eye, torch.linspace, torch.logspace, torch.ones, torch.zeros}
-)
+_OF_DEFAULT_DTYPE = frozenset({torch.empty, torch.eye, torch.linspace, torch.logspace, torch.ones, torch.zeros})
 _RANDOM = frozenset({torch.rand, torch.randn})
 _BY_VALUE = frozenset({torch.arange, torch.as_tensor, torch.full, torch.scalar_tensor, torch.tensor})
 _CASTS = frozenset({"float", "to", "type"})

@@ -105,7 +105,7 @@ def _fast(verified: VerifiedSnapshot, private_copy: bool, kwargs: Mapping[str, A
         from phaita_loader._mapping import mapped
 
         try:
-            model = build(verified.path, request.kind, dtype, given, mapped)
+            model = build(verified.path, request.kind, dtype, given, mapped, private_copy)
         except NotFast as reason:
             _LOG.debug("%s is left to from_pretrained: %s", request.repo_id, reason)
             return None
