@@ -184,10 +184,10 @@ def test_fast_can_be_refused(saved):
 
 def test_what_the_files_lack_is_left_to_transformers(saved, torch):
     """It draws the new head at random: the same one for the same seed."""
-    heads = []
+    folder, heads = saved("roberta"), []
     for fast in (True, False):
         torch.manual_seed(3)
-        ours = built(saved("roberta"), "sequence_classification", fast=fast)
+        ours = built(folder, "sequence_classification", fast=fast)
         assert ours.path == "from_pretrained"
         heads.append(ours.model.classifier.dense.weight)
     assert torch.equal(*heads)

@@ -53,6 +53,7 @@ def build(
     config.name_or_path = str(folder)
     with Skeleton(wanted) as mode:
         model = kind_of_model(copy.deepcopy(config), **extra)
+        _tie(model)
     if mode.unclear:
         raise NotFast(f"its buffers depend on torch's default dtype ({', '.join(sorted(mode.unclear))})")
     _refuse_kept_dtypes(model, wanted)
@@ -127,6 +128,13 @@ def _dtype(asked: str | None, config: Any, weights: Mapping[str, torch.Tensor]) 
     if isinstance(chosen, torch.dtype) and chosen.is_floating_point:
         return chosen
     raise NotFast(f"its dtype ({chosen}) is not one of floating point")
+
+
+def _tie(model: Any) -> None:
+    """As `tie_weights` does; that method is switched off for all threads while one is in `from_pretrained`."""
+    for target, source in model.all_tied_weights_keys.items():
+        owner, _, name = target.rpartition(".")
+        setattr(model.get_submodule(owner), name, model.get_parameter_or_buffer(source))
 
 
 def _refuse_kept_dtypes(model: Any, dtype: torch.dtype) -> None:

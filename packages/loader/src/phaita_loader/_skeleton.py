@@ -23,14 +23,13 @@ class Skeleton(TorchFunctionMode):
     default dtype take this one. Nothing of torch or transformers is switched for other threads: their own switches
     (`no_init_weights`, `set_default_dtype`) are the process's, and were measured to spoil the models of threads beside.
 
-    `unclear` names operations after which a tensor has the default dtype for a reason that can't be seen from here
-    (an integer tensor divided, say). A model built so must not be used.
+    `unclear` names operations whose result has another dtype for a reason that can't be seen from here (an integer
+    tensor divided, say, takes torch's default). A model built so must not be used.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
         self._dtype = dtype
-        self._default = torch.get_default_dtype()
         self.unclear: set[str] = set()
 
     def __torch_function__(
@@ -45,16 +44,17 @@ class Skeleton(TorchFunctionMode):
                 return target
         if func in _RANDOM:  # the generator stays as it was; whatever is drawn here is replaced
             func, given = torch.zeros, {name: value for name, value in given.items() if name != "generator"}
-        if self._dtype == self._default or given.get("dtype") is not None:
+        if given.get("dtype") is not None:
             return func(*args, **given)
+        # Even where torch's default is this dtype: another thread's `from_pretrained` may switch it at any time.
         if func in _OF_DEFAULT_DTYPE:
             return func(*args, **{**given, "dtype": self._dtype})
         result = func(*args, **given)
-        if not (isinstance(result, torch.Tensor) and result.dtype == self._default):
+        if not _has_fraction(result) or result.dtype == self._dtype:
             return result
         if func in _BY_VALUE and _is_plain(args):
             return func(*args, **{**given, "dtype": self._dtype})
-        if name not in _CASTS and not any(_has_fraction(value) for value in (*args, *given.values())):
+        if name not in _CASTS and not any(_tells_dtype(value) for value in (*args, *given.values())):
             self.unclear.add(name)
         return result
 
@@ -65,7 +65,12 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float))
 
 
-def _has_fraction(value: Any) -> bool:
+def _tells_dtype(value: Any) -> bool:
+    """Whether a result's dtype may come from this argument: a tensor with fractions, or an array of numpy."""
     if isinstance(value, (list, tuple)):
-        return any(_has_fraction(one) for one in value)
+        return any(_tells_dtype(one) for one in value)
+    return _has_fraction(value) if isinstance(value, torch.Tensor) else hasattr(value, "dtype")
+
+
+def _has_fraction(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
