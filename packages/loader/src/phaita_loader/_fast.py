@@ -5,7 +5,6 @@ Whatever is not known to be equal is `NotFast`, and left to transformers.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import os
 import sys
@@ -18,7 +17,6 @@ import torch
 from phaita_loader._names import NotFast, places_of
 from phaita_loader._skeleton import Skeleton
 from phaita_loader._weights import shards
-from phaita_loader.errors import Corrupt
 
 __all__ = ["NotFast", "Read", "build"]
 
@@ -36,7 +34,12 @@ _HALVES = (torch.float16, torch.bfloat16)
 
 
 def build(
-    folder: Path, kind: str, dtype: str | None, kwargs: Mapping[str, Any], read: Read, private_copy: bool = False
+    folder: Path,
+    kind: str,
+    dtype: str | torch.dtype | None,
+    kwargs: Mapping[str, Any],
+    read: Read,
+    private_copy: bool = False,
 ) -> Any:
     """The model in a snapshot's folder, in `eval()` mode, equal to what `from_pretrained` makes of it.
 
@@ -48,11 +51,11 @@ def build(
     kind_of_model = _model_class(kind, config, folder)
     if unknown := extra.keys() - inspect.signature(kind_of_model.__init__).parameters.keys():
         raise NotFast(f"{', '.join(sorted(unknown))} is for from_pretrained")
-    weights = _tensors(read, _files(folder))
+    weights = read(_files(folder))
     config.dtype = wanted = _dtype(dtype, config, weights)
     config.name_or_path = str(folder)
     with Skeleton(wanted) as mode:
-        model = kind_of_model(copy.deepcopy(config), **extra)
+        model = kind_of_model(config, **extra)
         _tie(model)
     if mode.unclear:
         raise NotFast(f"its buffers depend on torch's default dtype ({', '.join(sorted(mode.unclear))})")
@@ -112,19 +115,12 @@ def _files(folder: Path) -> list[Path]:
     raise NotFast("it has no weights that are known here")
 
 
-def _tensors(read: Read, files: list[Path]) -> Mapping[str, torch.Tensor]:
-    try:
-        return read(files)
-    except (Corrupt, KeyError, OSError, RuntimeError, ValueError) as error:
-        raise NotFast(f"{files[0].name} and what belongs to it can't be mapped: {error}") from error
-
-
-def _dtype(asked: str | None, config: Any, weights: Mapping[str, torch.Tensor]) -> torch.dtype:
+def _dtype(asked: str | torch.dtype | None, config: Any, weights: Mapping[str, torch.Tensor]) -> torch.dtype:
     """None and "auto" mean the configuration's, else the weights' own."""
-    chosen: Any = getattr(config, "dtype", None) if asked in {None, "auto"} else getattr(torch, str(asked), None)
-    if chosen is None and asked in {None, "auto"}:
+    chosen = getattr(torch, asked, asked) if isinstance(asked, str) else asked
+    if asked in {None, "auto"}:
         own = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
-        chosen = own.pop() if len(own) == 1 else None
+        chosen = getattr(config, "dtype", None) or (own.pop() if len(own) == 1 else None)
     if isinstance(chosen, torch.dtype) and chosen.is_floating_point:
         return chosen
     raise NotFast(f"its dtype ({chosen}) is not one of floating point")

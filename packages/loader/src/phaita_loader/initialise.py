@@ -109,6 +109,11 @@ def _fast(verified: VerifiedSnapshot, private_copy: bool, kwargs: Mapping[str, A
         except NotFast as reason:
             _LOG.debug("%s is left to from_pretrained: %s", request.repo_id, reason)
             return None
+        except (
+            Exception
+        ):  # another version of transformers, or files that it reads in its own way: it says what is wrong
+            _LOG.debug("%s is left to from_pretrained", request.repo_id, exc_info=True)
+            return None
     return Built(model, "fast")
 
 
