@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
+from phaita_loader._imports import collector_paused
 from phaita_loader.errors import InitialisationError
 from phaita_loader.request import ModelRequest
 from phaita_loader.verify import VerifiedSnapshot
 
-__all__ = ["TURN", "initialise", "initialise_config", "initialise_tokenizer", "refuse_pickles", "require_extra"]
+__all__ = [
+    "TURN",
+    "Built",
+    "Way",
+    "initialise",
+    "initialise_config",
+    "initialise_tokenizer",
+    "refuse_pickles",
+    "require_extra",
+]
+
+Way: TypeAlias = Literal["fast", "from_pretrained"]
+
+_LOG = logging.getLogger(__name__)
 
 _CLASSES = {
     "auto": "AutoModel",
@@ -22,6 +38,14 @@ _CLASSES = {
 
 TURN = threading.Lock()
 """transformers switches process-wide defaults while it builds a model: whoever builds one beside a load takes turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A model, and the way in which it was built."""
+
+    model: Any
+    path: Way
 
 
 def require_extra(kind: str) -> None:
@@ -38,18 +62,25 @@ def refuse_pickles(kwargs: Mapping[str, Any]) -> None:
         raise ValueError("weights_only=False would run code from the repo; convert the weights to safetensors instead")
 
 
-def initialise(verified: VerifiedSnapshot, **kwargs: Any) -> Any:
-    """The request's model in `eval()` mode, on its device; `kwargs` go to `from_pretrained`.
+def initialise(verified: VerifiedSnapshot, *, fast: bool = True, private_copy: bool = False, **kwargs: Any) -> Built:
+    """The request's model in `eval()` mode, on its device; `kwargs` go to the model's `from_pretrained`.
+
+    fast: take the fast way where it gives what `from_pretrained` gives; False always takes the latter.
+    private_copy: read the weights into memory of this process. Else, on a CPU, their pages are the files' until they
+        are written to, and follow whoever changes the files in place.
 
     Pickled weights are only read with `weights_only=True`. Raises InitialisationError.
     """
-    request = verified.snapshot.request
     refuse_pickles(kwargs)
-    kwargs["weights_only"] = True
-    if request.dtype is not None:
-        kwargs.setdefault("dtype", request.dtype)
-    model = _from_pretrained(_CLASSES[request.kind], verified, kwargs)
-    return model if request.device is None else _moved(model, request)
+    request = verified.snapshot.request
+    built = _fast(verified, private_copy, kwargs) if fast else None
+    if built is None:
+        if request.dtype is not None:
+            kwargs.setdefault("dtype", request.dtype)
+        built = Built(
+            _from_pretrained(_CLASSES[request.kind], verified, {**kwargs, "weights_only": True}), "from_pretrained"
+        )
+    return built if request.device is None else Built(_moved(built.model, request), built.path)
 
 
 def initialise_tokenizer(verified: VerifiedSnapshot, **kwargs: Any) -> Any:
@@ -62,14 +93,40 @@ def initialise_config(verified: VerifiedSnapshot, **kwargs: Any) -> Any:
     return _from_pretrained("AutoConfig", verified, kwargs)
 
 
+def _fast(verified: VerifiedSnapshot, private_copy: bool, kwargs: Mapping[str, Any]) -> Built | None:
+    """The model, unless the fast way is not for it."""
+    request = verified.snapshot.request
+    given = {name: value for name, value in kwargs.items() if name not in {"dtype", "weights_only"}}
+    if request.trust_remote_code or given.pop("trust_remote_code", False):
+        return None
+    dtype = kwargs.get("dtype", request.dtype)
+    with TURN, collector_paused():
+        from phaita_loader._fast import NotFast, build
+        from phaita_loader._mapping import mapped
+
+        try:
+            model = build(verified.path, request.kind, dtype, given, mapped, private_copy)
+        except NotFast as reason:
+            _LOG.debug("%s is left to from_pretrained: %s", request.repo_id, reason)
+            return None
+        except (
+            Exception
+        ):  # another version of transformers, or files that it reads in its own way: it says what is wrong
+            _LOG.debug("%s is left to from_pretrained", request.repo_id, exc_info=True)
+            return None
+    return Built(model, "fast")
+
+
 def _from_pretrained(name: str, verified: VerifiedSnapshot, kwargs: dict[str, Any]) -> Any:
     request = verified.snapshot.request
     kwargs.setdefault("trust_remote_code", request.trust_remote_code)
     try:
-        import transformers
+        with collector_paused():
+            import transformers
 
+            chosen = getattr(transformers, name)
         with TURN:
-            return getattr(transformers, name).from_pretrained(verified.path, local_files_only=True, **kwargs)
+            return chosen.from_pretrained(verified.path, local_files_only=True, **kwargs)
     except Exception as error:
         raise InitialisationError(f"{name} can't be built: {_first_line(error)}", request=request) from error
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from phaita_loader._cache import Verify
+from phaita_loader._imports import Imports
 from phaita_loader.errors import DeadlineExceeded, LoaderError
 from phaita_loader.fetch import Snapshot, fetch
 from phaita_loader.hub import Hub
-from phaita_loader.initialise import initialise, initialise_config, initialise_tokenizer, refuse_pickles, require_extra
+from phaita_loader.initialise import (
+    Way,
+    initialise,
+    initialise_config,
+    initialise_tokenizer,
+    refuse_pickles,
+    require_extra,
+)
 from phaita_loader.policy import Deadline, Policy
-from phaita_loader.progress import Listener
+from phaita_loader.progress import Event, Listener, Plan, bar
 from phaita_loader.request import ModelRequest
 from phaita_loader.retry import SYSTEM, Clock
 from phaita_loader.verify import verify as verified
@@ -27,14 +36,15 @@ class Loaded:
     """What a request became.
 
     model: None for the kinds "tokenizer" and "config". tokenizer: None unless asked for. config: transformers'.
-    path: how the model was built. timings: seconds per step.
+    path: how the model was built; "fast" where that gives what transformers' `from_pretrained` gives, bit by bit.
+    timings: seconds per step.
     """
 
     model: Any
     tokenizer: Any
     config: Any
     snapshot: Snapshot
-    path: Literal["fast", "from_pretrained"] = "from_pretrained"
+    path: Way = "from_pretrained"
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -47,9 +57,15 @@ def load(
     verify: Verify = "auto",
     listen: Listener | None = None,
     clock: Clock = SYSTEM,
+    fast: bool = True,
+    private_copy: bool = False,
     **kwargs: Any,
 ) -> Loaded:
     """Take a model from the Hub to a ready device; `kwargs` go to the model's `from_pretrained`.
+
+    While files are downloaded torch and transformers are imported. `fast=False` builds by `from_pretrained` in any
+    case. On a CPU the fast way maps the weights, as `from_pretrained` does: pages that were not written to are the
+    file's, and follow whoever changes it in place; `private_copy=True` reads them into memory of this process.
 
     Raises ModelDownloadError where the bytes can't be had, InitialisationError where they make no model,
     DeadlineExceeded between any two steps, ValueError for a request that can't be meant.
@@ -59,24 +75,41 @@ def load(
     steps = _Steps(asked, Deadline.after(policy.deadline, clock.now()), clock, {})
     refuse_pickles(kwargs)
     require_extra(asked.kind)
-    snapshot = steps.run(
-        "fetch",
-        lambda: fetch(
-            asked, hub=hub, policy=policy, verify=verify, listen=listen, clock=clock, deadline=steps.deadline
-        ),
-    )
+    imports = Imports()
+    with bar() if listen is None else nullcontext(listen) as shown:
+        told = shown if asked.kind in {"config", "tokenizer"} else _importing(imports, shown)
+        snapshot = steps.run(
+            "fetch",
+            lambda: fetch(
+                asked, hub=hub, policy=policy, verify=verify, listen=told, clock=clock, deadline=steps.deadline
+            ),
+        )
     again: Verify = "size" if verify == "size" else "auto"  # `fetch` has digested all, and stamped it
     whole = steps.run("verify", lambda: verified(snapshot, hub.cache_dir, again, steps.check))
-    words = config = model = None
+    steps.run("import", imports.finish)
+    words = config = built = None
     if asked.kind == "config":
         config = steps.run("config", lambda: initialise_config(whole, **kwargs))
     elif asked.kind == "tokenizer":
         words = steps.run("tokenizer", lambda: initialise_tokenizer(whole, **kwargs))
     else:
         words = steps.run("tokenizer", lambda: initialise_tokenizer(whole)) if tokenizer else None
-        model = steps.run("initialise", lambda: initialise(whole, **kwargs))
-        config = model.config
-    return Loaded(model, words, config, snapshot, timings=steps.timings)
+        built = steps.run("initialise", lambda: initialise(whole, fast=fast, private_copy=private_copy, **kwargs))
+        config = built.model.config
+    if built is None:
+        return Loaded(None, words, config, snapshot, timings=steps.timings)
+    return Loaded(built.model, words, config, snapshot, built.path, steps.timings)
+
+
+def _importing(imports: Imports, listen: Listener) -> Listener:
+    """A listener that starts the imports when it is known that bytes will be waited for."""
+
+    def heard(event: Event) -> None:
+        if isinstance(event, Plan):
+            imports.start()
+        listen(event)
+
+    return heard
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,186 @@
+"""The fast way to a model: an uninitialised skeleton and mapped weights, where that gives what `from_pretrained` gives.
+
+Whatever is not known to be equal is `NotFast`, and left to transformers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from phaita_loader._names import NotFast, places_of
+from phaita_loader._skeleton import Skeleton
+from phaita_loader._weights import shards
+
+__all__ = ["NotFast", "Read", "build"]
+
+Read: TypeAlias = Callable[[Sequence[Path]], Mapping[str, torch.Tensor]]
+
+# In the order in which transformers looks for them.
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_MAPPINGS = {
+    "auto": "MODEL_MAPPING",
+    "causal_lm": "MODEL_FOR_CAUSAL_LM_MAPPING",
+    "masked_lm": "MODEL_FOR_MASKED_LM_MAPPING",
+    "sequence_classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+}
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+def build(
+    folder: Path,
+    kind: str,
+    dtype: str | torch.dtype | None,
+    kwargs: Mapping[str, Any],
+    read: Read,
+    private_copy: bool = False,
+) -> Any:
+    """The model in a snapshot's folder, in `eval()` mode, equal to what `from_pretrained` makes of it.
+
+    `dtype`: as for `from_pretrained`. `kwargs`: what the configuration or the class itself understands. `read`: the
+    tensors of the files it is given, copied if `private_copy` says so. Raises NotFast.
+    """
+    _refuse_other_modes()
+    config, extra = _config(folder, kwargs)
+    kind_of_model = _model_class(kind, config, folder)
+    if unknown := extra.keys() - inspect.signature(kind_of_model.__init__).parameters.keys():
+        raise NotFast(f"{', '.join(sorted(unknown))} is for from_pretrained")
+    weights = read(_files(folder))
+    config.dtype = wanted = _dtype(dtype, config, weights)
+    config.name_or_path = str(folder)
+    with Skeleton(wanted) as mode:
+        model = kind_of_model(config, **extra)
+        _tie(model)
+    if mode.unclear:
+        raise NotFast(f"its buffers depend on torch's default dtype ({', '.join(sorted(mode.unclear))})")
+    _refuse_kept_dtypes(model, wanted)
+    _fill(model, weights, private_copy)
+    return _finished(model, folder)
+
+
+def _refuse_other_modes() -> None:
+    """What changes how transformers builds models in the whole process."""
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
+    patches: Any = getattr(sys.modules.get("transformers.monkey_patching"), "get_patch_mapping", dict)()
+    if patches or is_deepspeed_zero3_enabled() or "ACCELERATE_USE_FSDP" in os.environ:
+        raise NotFast("transformers is patched or sharded in this process")
+    if torch.get_default_device().type != "cpu":
+        raise NotFast("torch's default device is another than the CPU")
+
+
+def _config(folder: Path, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if not kwargs:
+        return config, {}
+    if "torch_dtype" in kwargs:
+        raise NotFast("torch_dtype is for from_pretrained")
+    known = {name: value for name, value in kwargs.items() if hasattr(config, name)}
+    if known:
+        config, rest = AutoConfig.from_pretrained(folder, local_files_only=True, return_unused_kwargs=True, **known)
+        if rest:
+            raise NotFast(f"{', '.join(sorted(rest))} is for from_pretrained")
+    return config, {name: value for name, value in kwargs.items() if name not in known}
+
+
+def _model_class(kind: str, config: Any, folder: Path) -> Any:
+    """The class transformers would take. Raises NotFast for all that is more than one native model from one folder."""
+    import transformers
+
+    special = ("auto_map", "quantization_config", "transformers_weights", "fusion_config")
+    found = [name for name in special if getattr(config, name, None)]
+    if found or config.sub_configs or getattr(type(config), "extra_files", None):
+        raise NotFast(f"its configuration has {', '.join(found) or 'parts of its own'}")
+    if (folder / "adapter_config.json").exists():
+        raise NotFast("it has an adapter")
+    chosen = getattr(transformers, _MAPPINGS[kind]).get(type(config), None)
+    if not inspect.isclass(chosen) or not chosen.__module__.startswith("transformers.models."):
+        raise NotFast(f"transformers has no one class of its own for {config.model_type}")
+    return chosen
+
+
+def _files(folder: Path) -> list[Path]:
+    for name in _WEIGHTS:
+        if (folder / name).exists():
+            names = shards(folder / name) if name.endswith(".json") else [name]
+            return [folder / one for one in sorted(names)]
+    raise NotFast("it has no weights that are known here")
+
+
+def _dtype(asked: str | torch.dtype | None, config: Any, weights: Mapping[str, torch.Tensor]) -> torch.dtype:
+    """None and "auto" mean the configuration's, else the weights' own."""
+    chosen = getattr(torch, asked, asked) if isinstance(asked, str) else asked
+    if asked in {None, "auto"}:
+        own = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+        chosen = getattr(config, "dtype", None) or (own.pop() if len(own) == 1 else None)
+    if isinstance(chosen, torch.dtype) and chosen.is_floating_point:
+        return chosen
+    raise NotFast(f"its dtype ({chosen}) is not one of floating point")
+
+
+def _tie(model: Any) -> None:
+    """As `tie_weights` does; that method is switched off for all threads while one is in `from_pretrained`."""
+    for target, source in model.all_tied_weights_keys.items():
+        owner, _, name = target.rpartition(".")
+        setattr(model.get_submodule(owner), name, model.get_parameter_or_buffer(source))
+
+
+def _refuse_kept_dtypes(model: Any, dtype: torch.dtype) -> None:
+    kept = (getattr(model, name, None) for name in ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict"))
+    if dtype in _HALVES and any(kept):
+        raise NotFast("parts of it keep another dtype")
+    if any(one.is_floating_point() and one.dtype != dtype for one in model.parameters()):
+        raise NotFast("it has parameters of several dtypes")
+
+
+def _fill(model: Any, weights: Mapping[str, torch.Tensor], private_copy: bool) -> None:
+    """Every parameter and persistent buffer takes its tensor. Raises NotFast unless the files hold just these.
+
+    What else they hold (another task's head, say) is left out, as transformers leaves it out.
+    """
+    own: dict[str, Any] = model.state_dict(keep_vars=True)
+    places, model._weight_conversions = places_of(model, weights)  # the latter is what saving takes back
+    filled: dict[int, torch.Tensor] = {}
+    for name, place in places.items():
+        target, tensor = own[place], weights[name]
+        if not isinstance(target, torch.Tensor) or target.shape != tensor.shape:
+            raise NotFast(f"{name} has another shape")
+        if filled.setdefault(id(target), tensor).data_ptr() != tensor.data_ptr():
+            raise NotFast(f"{name} is tied to a tensor of its own")
+    if lost := [place for place, target in own.items() if id(target) not in filled]:
+        raise NotFast(f"{lost[0]} is not in the files")
+    for target in {id(target): target for target in own.values()}.values():
+        _put(target, filled[id(target)], private_copy)
+    for module in model.modules():
+        module._is_hf_initialized = True  # else its weights are drawn anew when embeddings are resized
+
+
+def _put(target: torch.Tensor, tensor: torch.Tensor, private_copy: bool) -> None:
+    target.data = tensor.to(target.dtype, copy=private_copy)
+    if isinstance(target, torch.nn.Parameter):
+        target.requires_grad_(tensor.is_floating_point())
+        target._is_hf_initialized = True
+
+
+def _finished(model: Any, folder: Path) -> Any:
+    model.eval()
+    model.set_use_kernels(False)
+    if model.can_generate():
+        from transformers import GenerationConfig
+
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True, **_where(folder))
+    return model
+
+
+def _where(folder: Path) -> dict[str, Any]:
+    """Old repos have their generation settings among the model's."""
+    own = (folder / "generation_config.json").exists()
+    return {} if own else {"config_file_name": "config.json", "_from_model_config": True}

@@ -1,0 +1,59 @@
+"""Weight files as tensors whose bytes are paged in when they are used, and never written back."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phaita_loader._dtypes import DTYPES
+from phaita_loader._weights import TensorEntry, safetensors_entries
+
+__all__ = ["mapped"]
+
+
+def mapped(files: Iterable[Path]) -> dict[str, torch.Tensor]:
+    """The tensors of safetensors files, or of pickled ones (`weights_only`), on the CPU.
+
+    Each has a storage of its own, which holds its bytes alone: one storage a file would be pickled, shared and saved
+    whole with every tensor. Writing to a tensor changes this process's copy; until then its pages are the file's.
+
+    Raises Corrupt for a broken header, KeyError for a dtype that torch lacks, OSError, and what `torch.load` raises.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for file in files:
+        tensors.update(_safetensors(file) if file.suffix == ".safetensors" else _pickled(file))
+    return tensors
+
+
+def _safetensors(file: Path) -> dict[str, torch.Tensor]:
+    entries = safetensors_entries(file)
+    with file.open("rb") as opened:
+        if sys.platform == "win32":  # it reserves memory for every page that might be written, so for the whole file
+            buffer: Any = bytearray(opened.read())
+        else:
+            buffer = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+    return {entry.name: _tensor(buffer, entry) for entry in entries}
+
+
+def _tensor(buffer: Any, entry: TensorEntry) -> torch.Tensor:
+    dtype, count = DTYPES[entry.dtype], math.prod(entry.shape)
+    if count * dtype.itemsize != entry.end - entry.start:
+        raise ValueError(f"{entry.name} has {entry.end - entry.start} bytes for {count} values of {entry.dtype}")
+    if count == 0:
+        return torch.empty(entry.shape, dtype=dtype)
+    if entry.start % dtype.itemsize:  # the format does not ask for alignment, processors do
+        return torch.frombuffer(bytearray(buffer[entry.start : entry.end]), dtype=dtype).view(entry.shape)
+    return torch.frombuffer(buffer, dtype=dtype, count=count, offset=entry.start).view(entry.shape)
+
+
+def _pickled(file: Path) -> Mapping[str, torch.Tensor]:
+    content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    if not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise ValueError(f"{file.name} holds more than tensors")
+    return dict(content)

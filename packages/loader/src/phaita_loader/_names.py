@@ -1,0 +1,63 @@
+"""Which tensor of the files belongs where in a model: names as they are, else as transformers itself renames them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["NotFast", "places_of"]
+
+
+class NotFast(Exception):
+    """Why a model is left to `from_pretrained`."""
+
+
+def places_of(model: Any, names: Iterable[str]) -> tuple[dict[str, str], list[Any]]:
+    """For each name in the files the model's own name, where it has one; and the renamings that were used.
+
+    Raises NotFast where values would have to be converted, or two names mean one tensor.
+    """
+    own: dict[str, Any] = model.state_dict(keep_vars=True)
+    listed, prefix = list(names), model.base_model_prefix
+    places = _distinct({name: _plain(name, own, prefix) for name in listed})
+    if {id(own[place]) for place in places.values()} == {id(tensor) for tensor in own.values()}:
+        return places, []
+    return _renamed(model, listed, own)
+
+
+def _plain(name: str, own: Mapping[str, Any], prefix: str) -> str | None:
+    """The base model's prefix may be there or not."""
+    if name.startswith(prefix) and name[len(prefix) + 1 :] in own:
+        return name[len(prefix) + 1 :]
+    if f"{prefix}.{name}" in own:
+        return f"{prefix}.{name}"
+    return name if name in own else None
+
+
+def _distinct(places: Mapping[str, str | None]) -> dict[str, str]:
+    found = {name: place for name, place in places.items() if place is not None}
+    if len(set(found.values())) < len(found):
+        raise NotFast("the files have two tensors for one place")
+    return found
+
+
+def _renamed(model: Any, names: list[str], own: Mapping[str, Any]) -> tuple[dict[str, str], list[Any]]:
+    """transformers keeps what it renames, and how, in modules of its own, where the next version may differ."""
+    try:
+        from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.core_model_loading import PrefixChange, WeightRenaming, rename_source_key
+
+        changes = get_model_conversion_mapping(model)
+        renamings = [change for change in changes if type(change) in {PrefixChange, WeightRenaming}]
+        others = [change for change in changes if change not in renamings]
+
+        def place(name: str) -> str | None:
+            found, converted = rename_source_key(name, renamings, others, model.base_model_prefix, own)
+            if converted is not None:
+                raise NotFast(f"{name} is converted")
+            return found if found in own else _plain(name, own, model.base_model_prefix)
+
+        places = _distinct({name: place(name) for name in names})
+        return places, [change for change in renamings if change.was_used()]
+    except (ImportError, AttributeError, TypeError) as error:
+        raise NotFast(f"this version of transformers renames in another way: {error}") from error
