@@ -65,10 +65,13 @@ def placed(
 ) -> Placed:
     """The wanted tensors of safetensors files on a device, in the files' own dtypes and shapes.
 
-    Where "auto" meant a library that fails, the ring does it, with a warning, and `Placed.engine` says so.
+    `check` is called now and then by the ring, before a library begins, and ends the load by raising. Where "auto"
+    meant a library that fails, the ring does it, with a warning, and `Placed.engine` says so.
+
     Raises ValueError as `chosen` does, what `staged` raises, and whatever a library that was named does.
     """
     name = chosen(engine, device.type)
+    check()
     if name != "ring":
         try:
             return Placed(_by_library(name, shards, device, wanted), name)
@@ -105,6 +108,7 @@ def _current(device: torch.device) -> Iterator[torch.device]:
         return
     import torch
 
+    torch.cuda.init()
     with torch.cuda.device(device):
         yield torch.device("cuda", torch.cuda.current_device())
 

@@ -64,6 +64,7 @@ class _Cuda:
     """Onto a CUDA device, by a stream of its own."""
 
     def __init__(self, device: torch.device) -> None:
+        torch.cuda.init()
         self._device = device
         self._stream: Any = torch.cuda.Stream(device)
 

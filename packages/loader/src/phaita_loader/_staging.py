@@ -146,7 +146,6 @@ class _Readers:
 
     def __init__(self, chunks: Sequence[_Chunk], buffers: Sequence[torch.Tensor], most: int, opened: Open) -> None:
         self._opened = opened
-        self._stopped = False
         self._todo: SimpleQueue[_Chunk | None] = SimpleQueue()
         self._free: SimpleQueue[torch.Tensor | None] = SimpleQueue()
         self._filled: SimpleQueue[tuple[_Chunk, torch.Tensor] | BaseException] = SimpleQueue()
@@ -170,8 +169,7 @@ class _Readers:
         self._free.put(buffer)
 
     def close(self) -> None:
-        """End the threads: each after the read that it is at."""
-        self._stopped = True
+        """End the threads, once the buffers that are free now are filled."""
         for _ in self._threads:
             self._free.put(None)
         for thread in self._threads:
@@ -179,7 +177,7 @@ class _Readers:
 
     def _run(self) -> None:
         try:
-            while (buffer := self._free.get()) is not None and not self._stopped:
+            while (buffer := self._free.get()) is not None:
                 chunk = self._todo.get()
                 if chunk is None:
                     return

@@ -26,7 +26,8 @@ def warm(device: str | None, driver: Callable[[str], Any] = ctypes.CDLL) -> thre
     match = _CUDA.fullmatch(device or "")
     if match is None:
         return None
-    thread = threading.Thread(target=_make, args=(int(match[1] or 0), driver), daemon=True, name="phaita-warm")
+    # No daemon: a process that ends in the middle of starting the driver would have to end it for it.
+    thread = threading.Thread(target=_make, args=(int(match[1] or 0), driver), name="phaita-warm")
     with suppress(RuntimeError):  # no thread is left to be had
         thread.start()
         return thread
