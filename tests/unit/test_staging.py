@@ -195,26 +195,22 @@ class Opened:
         return _File(self, path)
 
 
-class _File(io.RawIOBase):
+class _File(io.FileIO):
     def __init__(self, opened, path):
+        super().__init__(path)
         self._opened, self._path = opened, path
-        self._file = path.open("rb", buffering=0)
 
     def seek(self, offset, whence=0):
         with self._opened.lock:
             self._opened.starts.append((self._path.name, offset))
-        return self._file.seek(offset, whence)
+        return super().seek(offset, whence)
 
     def readinto(self, buffer):
         with self._opened.lock:
             self._opened.event(self._path, sum(self._opened.counts))
-            count = self._file.readinto(memoryview(buffer)[: self._opened.step])
+            count = super().readinto(memoryview(buffer)[: self._opened.step])
             self._opened.counts.append(count)
         return count
-
-    def close(self):
-        self._file.close()
-        super().close()
 
 
 @pytest.mark.parametrize("step", [1, 3, 64])
