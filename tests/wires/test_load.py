@@ -266,6 +266,27 @@ def test_transformers_itself_finds_a_cache_with_a_history(serve_replica, client,
 
 
 @pytest.mark.torch
+def test_imports_begin_when_bytes_are_waited_for(serve_replica, cache):
+    """In a fresh process, and not where all is cached."""
+    code = (
+        "import sys, threading\n"
+        "from phaita_loader import Hub, load\n"
+        "seen = []\n"
+        "def listen(event):\n"
+        "    if type(event).__name__ == 'Plan':\n"
+        "        seen.append('phaita-loader-imports' in {thread.name for thread in threading.enumerate()})\n"
+        f"hub = Hub({serve_replica('gpt2').url!r}, token=False, cache_dir={str(cache)!r})\n"
+        "begun = 'torch' in sys.modules\n"
+        "loaded = load('gpt2', hub=hub, listen=listen, tokenizer=False)\n"
+        "load('gpt2', hub=hub, listen=listen, tokenizer=False)\n"
+        "print(begun, seen, loaded.path, sorted(loaded.timings))\n"
+    )
+    with fresh_process(code) as process:
+        out, err = process.communicate(timeout=120)
+    assert out.split("\n")[0] == "False [True] fast ['fetch', 'import', 'initialise', 'verify']", err
+
+
+@pytest.mark.torch
 def test_a_device_that_is_not_there(serve_replica, client):
     hub = client(serve_replica("gpt2"))
     with pytest.raises(InitialisationError, match="does not go to 'cuda:99'"):
