@@ -36,6 +36,8 @@ _CLASSES = {
     "sequence_classification": "AutoModelForSequenceClassification",
 }
 
+_CHECK = "check the kind and the keywords, and that these versions of torch and transformers know the architecture"
+
 TURN = threading.Lock()
 """transformers switches process-wide defaults while it builds a model: whoever builds one beside a load takes turns."""
 
@@ -128,7 +130,8 @@ def _from_pretrained(name: str, verified: VerifiedSnapshot, kwargs: dict[str, An
         with TURN:
             return chosen.from_pretrained(verified.path, local_files_only=True, **kwargs)
     except Exception as error:
-        raise InitialisationError(f"{name} can't be built: {_first_line(error)}", request=request) from error
+        cause = f"{name} can't be built: {_first_line(error)}"
+        raise InitialisationError(cause, request=request, hint=_CHECK) from error
 
 
 def _moved(model: Any, request: ModelRequest) -> Any:
@@ -136,7 +139,7 @@ def _moved(model: Any, request: ModelRequest) -> Any:
         return model.to(request.device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         cause = f"the model does not go to {request.device!r}: {_first_line(error)}"
-        raise InitialisationError(cause, request=request) from error
+        raise InitialisationError(cause, request=request, hint="name a device that torch sees") from error
 
 
 def _first_line(error: Exception) -> str:

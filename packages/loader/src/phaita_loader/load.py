@@ -72,7 +72,7 @@ def load(
     """
     asked = ModelRequest(request) if isinstance(request, str) else request
     hub, policy = hub or Hub(), policy or Policy()
-    steps = _Steps(asked, Deadline.after(policy.deadline, clock.now()), clock, {})
+    steps = _Steps(asked, Deadline.after(policy.deadline, clock.now()), clock, clock.now(), {})
     refuse_pickles(kwargs)
     require_extra(asked.kind)
     imports = Imports()
@@ -117,6 +117,7 @@ class _Steps:
     request: ModelRequest
     deadline: Deadline
     clock: Clock
+    begin: float
     timings: dict[str, float]
 
     def check(self, when: str = "while cached files were read") -> None:
@@ -129,7 +130,7 @@ class _Steps:
             self.check(f"before the step {name!r}")
             return step()
         except LoaderError as error:
-            error.filled(request=self.request)
+            error.filled(request=self.request, elapsed=self.clock.now() - self.begin)
             raise
         finally:
             self.timings[name] = self.clock.now() - begin
