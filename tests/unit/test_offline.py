@@ -11,7 +11,7 @@ from phaita_loader.errors import NotCached
 from phaita_loader.fetch import fetch
 from phaita_loader.request import ModelRequest
 from tests.unit.fakes import COMMIT, FakeHub
-from tests.unit.test_fetch import MAIN, PINNED, REPO, SHARDED, content, quiet
+from tests.unit.repo import MAIN, PINNED, REPO, SHARDED, content, quiet
 
 
 @pytest.fixture
