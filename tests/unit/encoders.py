@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -65,3 +68,17 @@ def assert_alike(one: Any, other: Any, tolerance: float = 1e-5) -> None:
         numbers = [(record.probability, *record.interval, record.uncertainty) for record in (left, right)]
         assert numbers[0] == pytest.approx(numbers[1], abs=tolerance)
         assert (left.evidence, left.abstained, left.truncated) == (right.evidence, right.abstained, right.truncated)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """What transformers says of weights, whatever else hears it."""
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]  # it is one's own
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)

@@ -212,10 +212,11 @@ def test_a_config_that_makes_no_sense_names_the_field(field, value):
 
 
 def test_the_packages_configuration_is_taken_over():
-    model = ModelConfig(deberta_model="org/name", max_length=99, dropout=0.4, gnn_hidden=24, gnn_heads=3)
-    config = phaita.DiscriminatorConfig.of(Config(model=model))
-    told = (config.encoder, config.max_length, config.dropout, config.node_size, config.graph_heads)
-    assert told == ("org/name", 99, 0.4, 24, 3)
+    sizes = {"max_length": 99, "dropout": 0.3, "gnn_hidden": 24, "gnn_heads": 3}
+    model = ModelConfig(deberta_model="org/name", mc_dropout=False, **sizes)
+    assert phaita.DiscriminatorConfig.of(Config(model=model)) == phaita.DiscriminatorConfig(
+        encoder="org/name", max_length=99, dropout=0.3, node_size=24, graph_heads=3, mc_dropout=False
+    )
 
 
 @pytest.mark.cuda

@@ -92,6 +92,17 @@ def test_samples_differ_as_far_as_dropout_lets_them():
     assert_alike(none, predicted(discriminator(dropout=0.0), [WHEEZE], use_mc_dropout=False)[0])
 
 
+def test_the_config_says_whether_to_sample_unless_the_call_does():
+    model = discriminator(dropout=0.5, mc_dropout=False)
+    alone = predicted(model, [WHEEZE])
+    assert alone == predicted(model, [WHEEZE], use_mc_dropout=False)
+    assert all(record.interval == (record.probability, record.probability) for record in alone[0])
+    sampled = predicted(model, [WHEEZE], use_mc_dropout=True)
+    assert all(record.interval[0] < record.interval[1] for record in sampled[0])
+    model.config = dataclasses.replace(model.config, mc_dropout=True)
+    assert predicted(model, [WHEEZE]) == sampled
+
+
 def test_samples_are_what_dropout_gives_in_training():
     """Many samples have the mean and the percentiles of many forwards with dropout on in the fusion alone."""
     model = discriminator(dropout=0.5)

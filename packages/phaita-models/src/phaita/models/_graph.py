@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import inspect
+import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +86,7 @@ class GraphEncoder(nn.Module):
         self.layers = nn.ModuleList(
             attention(size, size // heads, heads=heads, add_self_loops=False) for _ in range(layers)
         )
+        _clean_up_after(attention)
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(layers))
         self.score = nn.Linear(size, 1)
         # It follows from the graph's names, which the checkpoint holds.
@@ -115,3 +122,15 @@ def _gat_conv() -> type[nn.Module]:
         from torch_geometric.nn import GATConv
     kind: type[nn.Module] = GATConv
     return kind
+
+
+@cache
+def _clean_up_after(kind: Any) -> None:
+    """torch_geometric writes the code of a kind of layer to temporary files, imports these, and leaves them there.
+
+    They go when the process ends: until then a traceback or TorchScript may read them.
+    """
+    for method in (kind.propagate, kind.edge_updater):
+        path = Path(inspect.getfile(method))
+        if path.parent == Path(tempfile.gettempdir()):
+            atexit.register(path.unlink, missing_ok=True)
