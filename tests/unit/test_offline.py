@@ -37,7 +37,10 @@ def test_offline_without_anything(hub: FakeHub, request_: ModelRequest) -> None:
     with pytest.raises(NotCached) as caught:
         fetch(request_, hub=offline(hub))
     assert caught.value.request == request_
-    assert "fetch it once while online" in str(caught.value)
+    steps = caught.value.hint.splitlines()
+    assert steps[0].startswith("fetch it once while online: hf download org/name --revision ")
+    assert str(hub.cache_dir) in steps[1]
+    assert "goes on from there" not in caught.value.hint, "nothing came, and the same call would end as this one"
 
 
 def test_offline_names_what_is_missing(hub: FakeHub, cache: RepoCache) -> None:
