@@ -115,13 +115,12 @@ class GraphEncoder(nn.Module):
         return (self.edge_index.unsqueeze(1) + shift.view(-1, 1)).flatten(1)  # [2, B * E]
 
 
-def _gat_conv() -> type[nn.Module]:
+def _gat_conv() -> Any:
     with warnings.catch_warnings():
         # torch_geometric scripts functions while it is imported, which the user of a model can do nothing about.
         warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
         from torch_geometric.nn import GATConv
-    kind: type[nn.Module] = GATConv
-    return kind
+    return GATConv
 
 
 @cache
