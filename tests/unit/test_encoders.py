@@ -1,15 +1,13 @@
-"""How much of a text an encoder has room for, and what transformers says while one is loaded."""
+"""How much of a text an encoder has room for."""
 
 from __future__ import annotations
 
-import logging
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from importlib import import_module
 
 import pytest
 
-from tests.unit.encoders import TEXTS, heard, predicted, tokenizer
+from tests.unit.encoders import TEXTS, predicted, tokenizer
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -79,28 +77,3 @@ def test_a_text_that_training_reads_is_cut_too():
     model = phaita.DiagnosisDiscriminator(encoder("roberta", {**TABLE, "pad_token_id": 1}), WORDS)
     assert [len(row) for row in texts.tokens_of(model, ["wheezing " * 99, "fever"])] == [22, 3]
     assert texts.tokens_of(model, []) == []
-
-
-UNWANTED = "BertModel LOAD REPORT from: org/name\nKey | Status |\n{}cls.bias | UNEXPECTED |\n"
-
-
-LOGGER = logging.getLogger("transformers.modeling_utils")
-
-
-def test_weights_that_nobody_wants_are_no_news():
-    with heard() as messages:
-        with encoders.encoder_alone():
-            LOGGER.warning(UNWANTED.format(""))
-            assert messages == []
-            for wrong in ("MISSING", "MISMATCH", "CONVERSION"):
-                LOGGER.warning(UNWANTED.format(f"embeddings.weight | {wrong} |\n"))
-            LOGGER.warning("anything else")
-            assert len(messages) == 4
-        LOGGER.warning(UNWANTED.format(""))
-        assert len(messages) == 5
-
-
-def test_other_threads_hear_all_that_they_heard_before():
-    with heard() as messages, encoders.encoder_alone(), ThreadPoolExecutor(1) as other:
-        other.submit(LOGGER.warning, UNWANTED.format("")).result()
-    assert len(messages) == 1

@@ -175,9 +175,9 @@ class DiagnosisDiscriminator(nn.Module):
         if not _checkpoint.is_checkpoint(snapshot.path):
             left = None if policy.deadline is None else max(ends.remaining(SYSTEM.now()), 1e-3)
             pinned = replace(request, revision=snapshot.commit)
-            encoder, tokenizer = cached_encoder(pinned, hub, replace(policy, deadline=left))
+            loaded = cached_encoder(pinned, hub, replace(policy, deadline=left))
             known = replace(config or DiscriminatorConfig(), encoder=pinned.repo_id, revision=pinned.revision)
-            return cls(encoder, tokenizer, known)
+            return cls(loaded.model, loaded.tokenizer, known)
         verify(snapshot, hub.cache_dir)
         try:
             return cls._from_folder(snapshot.path, config)

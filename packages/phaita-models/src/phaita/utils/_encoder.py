@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from phaita.utils._inference import padded, room_for
-from phaita_loader import Hub, ModelRequest, Policy, load
+from phaita_loader import Hub, Loaded, ModelRequest, Policy, load
 
 __all__ = [
     "cached_encoder",
     "configuration",
     "drop_pooler",
-    "encoder_alone",
     "pooled",
     "rebuilt_encoder",
     "tokenized",
@@ -30,40 +26,18 @@ __all__ = [
 _TOKENIZING = threading.Lock()
 """A tokenizer keeps the length that it truncates to as a state of its own."""
 
-_ALONE: ContextVar[bool] = ContextVar("_ALONE", default=False)
-"""Whether this thread loads an encoder; the filter that reads it is there for every thread, and stays."""
 
+def cached_encoder(request: ModelRequest, hub: Hub, policy: Policy) -> Loaded:
+    """An encoder without a pooler and its tokenizer, from the cache alone.
 
-def cached_encoder(request: ModelRequest, hub: Hub, policy: Policy) -> tuple[Any, Any]:
-    """An encoder and its tokenizer, from the cache alone. Raises InitialisationError, ModelDownloadError."""
+    Raises InitialisationError, ModelDownloadError.
+    """
     from transformers import MODEL_MAPPING
 
     offline = hub.as_offline()
     config = load(replace(request, kind="config"), hub=offline, policy=policy).config
     kind = MODEL_MAPPING.get(type(config), object)
-    with encoder_alone():
-        loaded = load(request, hub=offline, policy=policy, **_without_pooler(kind))
-    return loaded.model, loaded.tokenizer
-
-
-@contextmanager
-def encoder_alone() -> Iterator[None]:
-    """What a checkpoint has beside its encoder is left out on purpose: in here transformers does not warn of it."""
-    logging.getLogger("transformers.modeling_utils").addFilter(_worth_saying)
-    token = _ALONE.set(True)
-    try:
-        yield
-    finally:
-        _ALONE.reset(token)
-
-
-def _worth_saying(record: logging.LogRecord) -> bool:
-    """False for a report on weights that nobody wants; one that names a weight which is missing or wrong is true."""
-    if not _ALONE.get():
-        return True
-    told = record.getMessage()
-    wrong = any(word in told for word in ("MISSING", "MISMATCH", "CONVERSION"))
-    return wrong or not ("LOAD REPORT" in told and "UNEXPECTED" in told)
+    return load(request, hub=offline, policy=policy, **_without_pooler(kind))
 
 
 def configuration(encoder: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phaita.data.symptoms import find_symptoms
-from phaita.utils._encoder import drop_pooler, encoder_alone, pooled, tokenized
+from phaita.utils._encoder import pooled, tokenized
 from phaita.utils._inference import batches, default_device, evaluating, padded, room_for
 from phaita.utils._loading import Loading
 from phaita.utils.config import Config, ModelConfig
@@ -116,9 +116,7 @@ class RealismScorer:
         named, own = (config.model, None) if isinstance(config, Config) else (_DEFAULT, config)
         names = named.realism_encoders if encoders is None else encoders
         loading = Loading.starting(policy, hub, default_device(device))
-        with encoder_alone():
-            found = loading.first([names] if isinstance(names, str) else names, "auto")
-        drop_pooler(found.loaded.model)
+        found = loading.first_encoder([names] if isinstance(names, str) else names)
         lm = loading.load(perplexity_model or named.perplexity_model, "causal_lm")
         models = (found.loaded.model, found.loaded.tokenizer, lm.model, lm.tokenizer)
         return cls(*models, own, encoder_name=found.name, passed_over=found.passed_over)
