@@ -52,7 +52,7 @@ def groups(*names: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Does it work? Everything on the Python that runs nox; on the others what needs no torch."""
     if session.python == HERE:
-        session.install(*TRAINING, *groups("tests", "faults"))
+        session.install(*TRAINING, *groups("tests", "faults", "engines"))
         session.run("pytest", "-m", "not faults", *SIDE_BY_SIDE, *session.posargs, env=ONE_THREAD)
     else:
         session.install(*LOADER, *groups("data", "tests", "matrix"))

@@ -74,7 +74,7 @@ def test_several_files_are_one_model(mapped, tmp_path):
 
 
 def test_a_dtype_that_torch_lacks(mapped, tmp_path):
-    with pytest.raises(KeyError, match="F4"):
+    with pytest.raises(LookupError, match="F4"):
         mapped([write(tmp_path / "model.safetensors", {"w": ("F4", [2], bytes(1))})])
 
 

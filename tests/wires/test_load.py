@@ -303,3 +303,23 @@ def test_a_model_on_a_cuda_device(serve_replica, client, torch):
     here = load("gpt2", hub=hub, policy=QUICK, tokenizer=False).model
     assert {parameter.device.type for parameter in there.parameters()} == {"cuda"}
     assert_same_model(torch, there.to("cpu"), here)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", [DEBERTA, MISTRAL])
+def test_the_ring_brings_the_same_model(serve_replica, client, torch, name):
+    kind = "causal_lm" if name == MISTRAL else "auto"
+    hub = client(serve_replica(name))
+    mapped = load(ModelRequest(name, kind=kind), hub=hub, policy=QUICK, tokenizer=False)
+    ringed = load(ModelRequest(name, kind=kind), hub=hub, policy=QUICK, tokenizer=False, engine="ring")
+    assert mapped.path == ringed.path == "fast"
+    assert_same_model(torch, mapped.model, ringed.model)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("engine", ["warp", "instanttensor"])
+def test_an_engine_that_can_t_be_used_is_a_value_error_before_any_request(serve_replica, client, engine):
+    hub = serve_replica("gpt2")
+    with pytest.raises(ValueError, match="ring"):
+        load("gpt2", hub=client(hub), engine=engine)
+    assert not hub.seen

@@ -1,0 +1,124 @@
+"""The CUDA context beside the imports: what the driver is asked, and that nothing comes of it where there is none."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from importlib import import_module
+from types import SimpleNamespace
+
+import pytest
+
+from phaita_loader._warm import warm
+
+
+class Driver:
+    """As libcuda, with two devices; each call's result can be made an error."""
+
+    def __init__(self, **results):
+        self.results = results
+        self.asked = []
+
+    def __call__(self, name):
+        self.asked.append(name)
+        return self
+
+    def cuInit(self, flags):  # noqa: N802  # the driver's name
+        return self._answer("cuInit", flags)
+
+    def cuDeviceGet(self, device, number):  # noqa: N802  # the driver's name
+        device._obj.value = 70 + number
+        return self._answer("cuDeviceGet", number) or (101 if number > 1 else 0)
+
+    def cuDevicePrimaryCtxRetain(self, context, device):  # noqa: N802  # the driver's name
+        return self._answer("cuDevicePrimaryCtxRetain", device.value)
+
+    def _answer(self, name, argument):
+        self.asked.append((name, argument))
+        return self.results.get(name, 0)
+
+
+@pytest.fixture(autouse=True)
+def _torch_has_no_device(monkeypatch):
+    """As far as this process shows; the tests before may have imported torch, on a machine that has one."""
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: False)))
+
+
+def asked(device, driver):
+    thread = warm(device, driver)
+    if thread is not None:
+        thread.join()
+    return driver.asked[1:]
+
+
+@pytest.mark.parametrize(("device", "number"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
+def test_the_context_of_the_device_is_made(device, number):
+    calls = [("cuInit", 0), ("cuDeviceGet", number), ("cuDevicePrimaryCtxRetain", 70 + number)]
+    assert asked(device, Driver()) == calls
+
+
+@pytest.mark.parametrize("device", [None, "", "cpu", "mps", "cuda:", "cuda:x", "cuda:-1", "cudax", "meta"])
+def test_other_devices_need_none(device):
+    driver = Driver()
+    assert warm(device, driver) is None
+    assert driver.asked == []
+
+
+@pytest.mark.parametrize("call", ["cuInit", "cuDeviceGet"])
+def test_a_driver_that_refuses_is_asked_no_more(call):
+    assert asked("cuda", Driver(**{call: 100}))[-1][0] == call
+
+
+def test_a_device_that_is_not_there_gets_none():
+    assert asked("cuda:7", Driver()) == [("cuInit", 0), ("cuDeviceGet", 7)]
+
+
+@pytest.mark.parametrize("error", [OSError("libcuda.so.1: cannot open"), AttributeError("cuInit")])
+def test_a_machine_without_a_driver_goes_on(error):
+    def missing(name):
+        raise error
+
+    warm("cuda", missing).join()
+
+
+def test_a_device_that_torch_uses_already_is_left_alone(monkeypatch):
+    used = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True))
+    monkeypatch.setitem(sys.modules, "torch", used)
+    driver = Driver()
+    warm("cuda", driver).join()
+    assert driver.asked == []
+
+
+def test_a_torch_that_is_half_imported_does_no_harm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
+    assert asked("cuda", Driver())[-1] == ("cuDevicePrimaryCtxRetain", 70)
+
+
+def test_the_real_driver_or_none():
+    """Whatever this machine has, nothing is raised; a device that no machine has takes no memory."""
+    warm("cuda:4096", ctypes.CDLL).join()
+
+
+CONTEXT = """
+import ctypes, sys
+from phaita_loader._warm import warm
+warm("cuda").join()
+assert "torch" not in sys.modules
+driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+device, flags, active = ctypes.c_int(), ctypes.c_uint(), ctypes.c_int()
+assert driver.cuDeviceGet(ctypes.byref(device), 0) == 0
+assert driver.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(active)) == 0
+assert active.value == 1
+import torch
+assert torch.ones(2, device="cuda").sum().item() == 2
+"""
+
+
+@pytest.mark.cuda
+@pytest.mark.torch
+def test_torch_finds_the_context(monkeypatch):
+    monkeypatch.undo()
+    if not import_module("torch").cuda.is_available():
+        pytest.skip("no CUDA device")
+    subprocess.run([sys.executable, "-c", CONTEXT], check=True, timeout=120)
