@@ -52,10 +52,10 @@ def groups(*names: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Does it work? Everything on the Python that runs nox; on the others what needs no torch."""
     if session.python == HERE:
-        session.install(*TRAINING, *groups("tests", "faults", "replicas", "engines"))
+        session.install(*TRAINING, *groups("tests", "faults", "engines"))
         session.run("pytest", "-m", "not faults", *SIDE_BY_SIDE, *session.posargs, env=ONE_THREAD)
     else:
-        session.install(*LOADER, *groups("data", "tests", "faults"))
+        session.install(*LOADER, *groups("data", "tests", "matrix"))
         session.install("--no-deps", "-e", "packages/phaita-models")  # its dependencies bring torch
         session.run("pytest", "-m", "not faults and not torch", *SIDE_BY_SIDE, *session.posargs)
 

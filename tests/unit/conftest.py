@@ -12,6 +12,7 @@ from pytest_socket import disable_socket, enable_socket
 
 from phaita_loader._cache import RepoCache
 from tests.unit.fakes import FakeClock, FakeHub
+from tests.unit.scene import Scene
 
 # A slow machine is no failure, and a kept example database would make one run depend on the last.
 settings.register_profile("unit", deadline=None, database=None, max_examples=60)
@@ -45,3 +46,11 @@ def hub(tmp_path: Path) -> FakeHub:
 @pytest.fixture
 def cache(hub: FakeHub) -> RepoCache:
     return RepoCache(hub.cache_dir, "org/name")
+
+
+@pytest.fixture
+def scene(hub: FakeHub) -> Iterator[Scene]:
+    scene = Scene(hub)
+    yield scene
+    scene.assert_unlocked()
+    assert all(body.response.closed for body in hub.bodies), "every connection is given up in the end"

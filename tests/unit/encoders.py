@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from phaita.data.symptoms import lexicon
+
+WHEEZE = "I have wheezing and a tight chest but no fever"
+COUGH = "a dry cough"
+TEXTS = [WHEEZE, COUGH, "", "coughing up blood and chest pain since last night and shaking chills", "my cat is orange"]
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
@@ -45,3 +54,31 @@ def discriminator(seed: int = 0, specials: bool = True, **config: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return DiagnosisDiscriminator(encoder(len(words), seed), words, DiscriminatorConfig(**small)).eval()
+
+
+def predicted(model: Any, texts: list[str], **options: Any) -> Any:
+    """All ten conditions of each text, whether the heads are trained or not."""
+    return model.predict_diagnosis(texts, allow_untrained=True, **{"top_k": 10, "seed": 1, **options})
+
+
+def assert_alike(one: Any, other: Any, tolerance: float = 1e-5) -> None:
+    """The same records but for the last digits of their numbers."""
+    assert [record.code for record in one] == [record.code for record in other]
+    for left, right in zip(one, other, strict=True):
+        numbers = [(record.probability, *record.interval, record.uncertainty) for record in (left, right)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=tolerance)
+        assert (left.evidence, left.abstained, left.truncated) == (right.evidence, right.abstained, right.truncated)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """What transformers says of weights, whatever else hears it."""
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]  # it is one's own
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)

@@ -81,6 +81,13 @@ def test_dtypes_are_kept(model, tmp_path, parts):
     assert_same(model, from_pretrained(tmp_path))
 
 
+def test_a_setting_that_came_later_has_its_default(model, folder):
+    config = json.loads((folder / DESCRIPTION).read_text())["config"]
+    assert config.pop("mc_dropout") is True
+    edit(folder, config=config)
+    assert_same(model, from_pretrained(folder))
+
+
 def test_untrained_heads_stay_untrained(tmp_path):
     model = discriminator()
     model.save_pretrained(tmp_path)

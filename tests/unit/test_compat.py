@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from phaita_loader.compat import load_model_and_tokenizer, load_pretrained_model, robust_model_download
-from phaita_loader.errors import InitialisationError, ModelDownloadError, NotCached
+from phaita_loader.errors import InitialisationError, ModelDownloadError, NotCached, Unreachable
 from phaita_loader.hub import Hub
 from phaita_loader.request import KINDS
+from phaita_loader.retry import Transient
 from tests.unit.fakes import AT_ONCE, FakeHub
 
 PHAITAS = ["model_name", "model_type", "max_retries", "timeout", "allow_offline", "token"]
@@ -92,6 +93,15 @@ def test_the_names_of_the_errors_are_phaitas(hub: FakeHub) -> None:
     hub.listings.append(ModelDownloadError("no"))
     with pytest.raises(ModelDownloadError):
         robust_model_download("gpt2", "tokenizer", hub=hub, policy=AT_ONCE)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("function", [robust_model_download, load_model_and_tokenizer])
+def test_beside_a_policy_the_numbers_mean_nothing(hub: FakeHub, function: object) -> None:
+    hub.listings.append(Transient("503"))
+    with pytest.raises(Unreachable) as caught:
+        function("gpt2", max_retries=5, timeout=-1, deadline=0, hub=hub, policy=AT_ONCE)  # type: ignore[operator]
+    assert len(caught.value.attempts) == 1
 
 
 def test_a_hub_shows_no_token() -> None:

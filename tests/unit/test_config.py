@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+import phaita
 from phaita.errors import InvalidFile
 from phaita.utils.config import Config, DataConfig, ModelConfig, TrainingConfig
 
@@ -42,6 +45,20 @@ def test_a_configuration_is_a_value() -> None:
 def test_every_field_is_documented(section: str) -> None:
     kind = SECTIONS[section]
     assert all(name in (kind.__doc__ or "") for name in kind.model_fields)
+
+
+def attributes() -> Iterator[str]:
+    """What the package reads of any value, its settings' own module aside."""
+    for path in Path(phaita.__file__).parent.rglob("*.py"):
+        if path.name != "config.py":
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            yield from (node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+
+
+def test_no_setting_is_left_unread() -> None:
+    settings = {name for kind in SECTIONS.values() for name in kind.model_fields}
+    # It must be what the data has, which is checked where it is set; there is nothing left to read.
+    assert settings - set(attributes()) == {"num_respiratory_conditions"}
 
 
 NAMES = st.text("abcXYZ019/-_. \u00e4'\":#", min_size=1, max_size=30)

@@ -11,7 +11,7 @@ from phaita_loader.errors import NotCached
 from phaita_loader.fetch import fetch
 from phaita_loader.request import ModelRequest
 from tests.unit.fakes import COMMIT, FakeHub
-from tests.unit.test_fetch import MAIN, PINNED, REPO, SHARDED, content, quiet
+from tests.unit.repo import MAIN, PINNED, REPO, SHARDED, content, quiet
 
 
 @pytest.fixture
@@ -37,7 +37,10 @@ def test_offline_without_anything(hub: FakeHub, request_: ModelRequest) -> None:
     with pytest.raises(NotCached) as caught:
         fetch(request_, hub=offline(hub))
     assert caught.value.request == request_
-    assert "fetch it once while online" in str(caught.value)
+    steps = caught.value.hint.splitlines()
+    assert steps[0].startswith("fetch it once while online: hf download org/name --revision ")
+    assert str(hub.cache_dir) in steps[1]
+    assert "goes on from there" not in caught.value.hint, "nothing came, and the same call would end as this one"
 
 
 def test_offline_names_what_is_missing(hub: FakeHub, cache: RepoCache) -> None:

@@ -56,6 +56,17 @@ def test_imports_are_absolute() -> None:
     assert levels == {0}
 
 
+DIRECTION = ["data", "utils", "models", "training"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_one_way_only(name: str) -> None:
+    place = name.split(".")[0]
+    later = DIRECTION[DIRECTION.index(place) + 1 :] if place in DIRECTION else []
+    found = {node.module or "" for node in ast.walk(MODULES[name]) if isinstance(node, ast.ImportFrom)}
+    assert [one for one in found for other in later if f"{one}.".startswith(f"phaita.{other}.")] == []
+
+
 LIGHT = [
     "phaita",
     "phaita.data.icd_conditions",

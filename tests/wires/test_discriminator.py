@@ -11,6 +11,7 @@ import pytest
 from phaita.utils.config import Config, ModelConfig
 from phaita_loader import DeadlineExceeded, InitialisationError, NotCached, NotFound, Policy, load
 from tests.hub import Answer, Commit, Repo
+from tests.unit.encoders import heard
 from tests.wires.support import NAME, QUICK, fresh_process
 
 pytestmark = pytest.mark.torch
@@ -118,6 +119,28 @@ def test_real_weights_read_alike_texts_alike(around, torch):
     assert alike > 0.5 > 0.2 > apart
 
 
+def test_what_is_left_out_on_purpose_alarms_nobody(around, serve_replica, client):
+    with heard() as messages:
+        model = around(MINILM)
+        assert messages == []
+        loaded = load(MINILM, hub=client(serve_replica(MINILM)), policy=QUICK, fast=False, add_pooling_layer=False)
+        assert "UNEXPECTED" in messages[0]
+    assert loaded.model.state_dict().keys() == model.encoder.state_dict().keys()
+
+
+def test_what_is_missing_is_said(serve, client, phaita):
+    tensors = import_module("safetensors.torch")
+    files = dict(import_module("tests.hub.replicas").replica(MINILM).commits[-1].files)
+    weights = tensors.load_file(files["model.safetensors"])
+    del weights["encoder.layer.0.output.dense.weight"]
+    files["model.safetensors"] = tensors.save(weights, {"format": "pt"})
+    hub = client(serve(Repo(NAME, [Commit(files)])))
+    with heard() as messages:
+        phaita.DiagnosisDiscriminator.from_pretrained(NAME, hub=hub, policy=QUICK)
+    assert len(messages) == 1
+    assert "MISSING" in messages[0]
+
+
 def test_a_name_an_encoder_or_a_config_decide_what_is_fetched(serve_replica, client, phaita):
     served = serve_replica(DEBERTA)
     options = {"hub": client(served), "policy": QUICK}
@@ -210,6 +233,20 @@ def test_torch_geometric_waits_for_a_model_and_does_not_warn():
     with fresh_process(code) as process:
         told = process.communicate(timeout=120)
     assert told[0].strip() == "True", told
+
+
+def test_torch_geometric_leaves_no_file_behind(tmp_path):
+    code = (
+        "import pathlib, tempfile\n"
+        "from phaita.models._graph import GraphEncoder, SymptomGraph\n"
+        "for _ in range(2):\n"
+        "    GraphEncoder(SymptomGraph.of_conditions(), 8, 2, 1)\n"
+        "print(len(list(pathlib.Path(tempfile.gettempdir()).glob('torch_geometric*.py'))))\n"
+    )
+    with fresh_process(code, TMPDIR=str(tmp_path)) as process:
+        told = process.communicate(timeout=120)
+    assert told[0].strip() == "2", told
+    assert list(tmp_path.glob("torch_geometric*")) == []
 
 
 @pytest.mark.cuda

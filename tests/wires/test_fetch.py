@@ -166,6 +166,15 @@ def test_a_dry_run_says_what_would_come(serve, cache, capsys):
     assert not cache.exists()
 
 
+def test_the_command_line_says_how_long_is_waited(serve, cache, caplog):
+    hub = serve(repo())
+    hub.answer(Answer(status=503, times=2))
+    waits = ["--backoff-first", "0.02", "--backoff-cap", "0.03"]
+    with caplog.at_level(logging.WARNING, "phaita_loader"):
+        assert main(["fetch", NAME, "--cache-dir", str(cache), "--endpoint", hub.url, *waits]) == 0
+    assert [re.search(r"next in ([\d.]+) s", message)[1] for message in caplog.messages] == ["0.02", "0.03"]
+
+
 def test_a_hub_that_answers_with_the_bodies_is_asked_once_for_each(client):
     files = {f"{at}.json": b'{"at": %d}' % at for at in range(20)}
     rows = [{"rfilename": path, "size": len(data), "blobId": git_sha1(data)} for path, data in files.items()]

@@ -13,6 +13,7 @@ import pytest
 
 from phaita.models.presentation import PatientPresentation, SymptomGenerator
 from phaita.models.templates import TemplateComplaintGenerator
+from phaita.utils.config import Config, ModelConfig
 from phaita_loader import InitialisationError, NotFound
 from tests.hub import Commit, Repo
 from tests.wires.support import NAME, QUICK
@@ -72,6 +73,18 @@ def test_the_default_is_mistral(served, client, phaita):
     hub = client(served(MISTRAL))
     generator = phaita.ComplaintGenerator.from_pretrained(hub=hub, policy=QUICK, device="cpu")
     assert generator.model.config.model_type == "mistral"
+
+
+def test_a_config_names_the_model(served, client, phaita):
+    options = {"hub": client(served("gpt2")), "policy": QUICK, "device": "cpu"}
+    settings = Config(model=ModelConfig(mistral_model="gpt2"))
+    generator = phaita.ComplaintGenerator.from_pretrained(config=settings, **options)
+    assert generator.model.config.model_type == "gpt2"
+    assert generator.config == phaita.ComplaintConfig()
+    lost = Config(model=ModelConfig(mistral_model="org/none"))
+    assert phaita.ComplaintGenerator.from_pretrained("gpt2", config=lost, **options).model.config.model_type == "gpt2"
+    with pytest.raises(NotFound, match="org/none"):
+        phaita.ComplaintGenerator.from_pretrained(config=lost, **options)
 
 
 def test_a_chat_model_is_asked_in_its_own_template(made):
@@ -222,3 +235,6 @@ def test_four_bit_weights_on_a_cuda_device(made, torch):
     assert quantized.bnb_4bit_quant_type == "nf4"
     assert torch.uint8 in {one.dtype for one in generator.parameters()}
     assert all(generator.generate_complaints(PEOPLE, seed=1))
+    settings = Config(model=ModelConfig(mistral_model=MISTRAL, use_quantization=False))
+    whole = made(MISTRAL, device=None, config=settings)
+    assert {one.dtype for one in whole.parameters()} == {torch.bfloat16}

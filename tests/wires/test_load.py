@@ -266,6 +266,27 @@ def test_transformers_itself_finds_a_cache_with_a_history(serve_replica, client,
 
 
 @pytest.mark.torch
+def test_imports_begin_when_bytes_are_waited_for(serve_replica, cache):
+    """In a fresh process, and not where all is cached."""
+    code = (
+        "import sys, threading\n"
+        "from phaita_loader import Hub, load\n"
+        "seen = []\n"
+        "def listen(event):\n"
+        "    if type(event).__name__ == 'Plan':\n"
+        "        seen.append('phaita-loader-imports' in {thread.name for thread in threading.enumerate()})\n"
+        f"hub = Hub({serve_replica('gpt2').url!r}, token=False, cache_dir={str(cache)!r})\n"
+        "begun = 'torch' in sys.modules\n"
+        "loaded = load('gpt2', hub=hub, listen=listen, tokenizer=False)\n"
+        "load('gpt2', hub=hub, listen=listen, tokenizer=False)\n"
+        "print(begun, seen, loaded.path, sorted(loaded.timings))\n"
+    )
+    with fresh_process(code) as process:
+        out, err = process.communicate(timeout=120)
+    assert out.split("\n")[0] == "False [True] fast ['fetch', 'import', 'initialise', 'verify']", err
+
+
+@pytest.mark.torch
 def test_a_device_that_is_not_there(serve_replica, client):
     hub = client(serve_replica("gpt2"))
     with pytest.raises(InitialisationError, match="does not go to 'cuda:99'"):
@@ -282,3 +303,23 @@ def test_a_model_on_a_cuda_device(serve_replica, client, torch):
     here = load("gpt2", hub=hub, policy=QUICK, tokenizer=False).model
     assert {parameter.device.type for parameter in there.parameters()} == {"cuda"}
     assert_same_model(torch, there.to("cpu"), here)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", [DEBERTA, MISTRAL])
+def test_the_ring_brings_the_same_model(serve_replica, client, torch, name):
+    kind = "causal_lm" if name == MISTRAL else "auto"
+    hub = client(serve_replica(name))
+    mapped = load(ModelRequest(name, kind=kind), hub=hub, policy=QUICK, tokenizer=False)
+    ringed = load(ModelRequest(name, kind=kind), hub=hub, policy=QUICK, tokenizer=False, engine="ring")
+    assert mapped.path == ringed.path == "fast"
+    assert_same_model(torch, mapped.model, ringed.model)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("engine", ["warp", "instanttensor"])
+def test_an_engine_that_can_t_be_used_is_a_value_error_before_any_request(serve_replica, client, engine):
+    hub = serve_replica("gpt2")
+    with pytest.raises(ValueError, match="ring"):
+        load("gpt2", hub=client(hub), engine=engine)
+    assert not hub.seen

@@ -13,6 +13,7 @@ import pytest
 
 from phaita.models.presentation import SymptomGenerator
 from phaita.models.templates import TemplateComplaintGenerator
+from phaita.utils.config import Config, ModelConfig
 from phaita_loader import DeadlineExceeded, NotFound, Policy, load
 from tests.hub import Commit, Repo
 from tests.unit import language
@@ -75,6 +76,27 @@ def test_bytes_that_are_no_model_are_passed_over(serve, client, realism, replica
     hub = client(serve(broken, replica("bert-base-uncased"), replica("gpt2")))
     made = realism.RealismScorer.from_pretrained([CLINICAL, "bert-base-uncased"], hub=hub, policy=QUICK)
     assert "can't be built" in made.passed_over[CLINICAL]
+
+
+def test_a_config_names_the_models(serve, client, realism, replica):
+    hub = client(serve(replica(MINILM), replica("gpt2"), replica("bert-base-uncased")))
+    settings = Config(model=ModelConfig(realism_encoders=(CLINICAL, MINILM), perplexity_model="gpt2"))
+    made = realism.RealismScorer.from_pretrained(config=settings, hub=hub, policy=QUICK)
+    assert (made.encoder_name, list(made.passed_over)) == (MINILM, [CLINICAL])
+    assert made.config == realism.RealismConfig()
+    create = realism.create_realism_scorer
+    assert create(config=settings, hub=hub, policy=QUICK).encoder_name == MINILM
+    named = create("bert-base-uncased", False, config=settings, hub=hub, policy=QUICK)
+    assert named.encoder_name == "bert-base-uncased"
+    lost = Config(model=ModelConfig(perplexity_model="org/none"))
+    with pytest.raises(NotFound, match="org/none"):
+        realism.RealismScorer.from_pretrained(MINILM, config=lost, hub=hub, policy=QUICK)
+
+
+def test_no_pooler_is_kept(scorer):
+    made = scorer("bert-base-uncased", encoders=["bert-base-uncased"])
+    assert made.encoder.pooler is None
+    assert not [name for name in made.encoder.state_dict() if "pooler" in name]
 
 
 def test_when_none_loads_the_first_error_is_raised(scorer):

@@ -188,7 +188,6 @@ def _name(origin: Origin) -> str:
 _FIRST_STEPS: dict[type[LoaderError], str] = {
     Corrupt: "something on the way or the disk changes bytes: try another network or another disk",
     DeadlineExceeded: "give it a longer deadline",
-    NotCached: "fetch it once while online",
     RateLimited: "run `hf auth login`: accounts have higher limits than anonymous calls",
 }
 
@@ -196,6 +195,8 @@ _FIRST_STEPS: dict[type[LoaderError], str] = {
 def advice(error: LoaderError, repo_id: str, revision: str, cache_dir: object) -> str:
     """What a person can do when the error itself knows nothing better, a step a line."""
     command = shlex.join(["hf", "download", repo_id, "--revision", revision, "--cache-dir", str(cache_dir)])
+    if isinstance(error, NotCached):  # nothing was asked for, so that the same call would end in the same way
+        return f"fetch it once while online: {command}\nor name the cache that has it: this one is {cache_dir}"
     return (
         f"{_FIRST_STEPS.get(type(error), f'check the connection, and {STATUS}')}\n"
         f"try it by hand: {command}\n"

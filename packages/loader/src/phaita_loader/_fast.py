@@ -44,7 +44,8 @@ def build(
     """The model in a snapshot's folder, in `eval()` mode, equal to what `from_pretrained` makes of it.
 
     `dtype`: as for `from_pretrained`. `kwargs`: what the configuration or the class itself understands. `read`: the
-    tensors of the files it is given, copied if `private_copy` says so. Raises NotFast.
+    tensors of the files it is given, wherever they are, copied on the CPU if `private_copy` says so; buffers that the
+    files don't have are on the CPU. Raises NotFast.
     """
     _refuse_other_modes()
     config, extra = _config(folder, kwargs)
@@ -164,7 +165,7 @@ def _fill(model: Any, weights: Mapping[str, torch.Tensor], private_copy: bool) -
 
 
 def _put(target: torch.Tensor, tensor: torch.Tensor, private_copy: bool) -> None:
-    target.data = tensor.to(target.dtype, copy=private_copy)
+    target.data = tensor.to(target.dtype, copy=private_copy and tensor.device.type == "cpu")
     if isinstance(target, torch.nn.Parameter):
         target.requires_grad_(tensor.is_floating_point())
         target._is_hf_initialized = True

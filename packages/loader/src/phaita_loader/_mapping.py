@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from phaita_loader._dtypes import DTYPES
+from phaita_loader._dtypes import dtype_of
 from phaita_loader._weights import TensorEntry, safetensors_entries
 
 __all__ = ["mapped"]
@@ -23,7 +23,7 @@ def mapped(files: Iterable[Path]) -> dict[str, torch.Tensor]:
     Each has a storage of its own, which holds its bytes alone: one storage a file would be pickled, shared and saved
     whole with every tensor. Writing to a tensor changes this process's copy; until then its pages are the file's.
 
-    Raises Corrupt for a broken header, KeyError for a dtype that torch lacks, OSError, and what `torch.load` raises.
+    Raises Corrupt for a broken header, Unsupported for a dtype that torch lacks, OSError, and what `torch.load` raises.
     """
     tensors: dict[str, torch.Tensor] = {}
     for file in files:
@@ -42,7 +42,7 @@ def _safetensors(file: Path) -> dict[str, torch.Tensor]:
 
 
 def _tensor(buffer: Any, entry: TensorEntry) -> torch.Tensor:
-    dtype, count = DTYPES[entry.dtype], math.prod(entry.shape)
+    dtype, count = dtype_of(entry.dtype), math.prod(entry.shape)
     if count * dtype.itemsize != entry.end - entry.start:
         raise ValueError(f"{entry.name} has {entry.end - entry.start} bytes for {count} values of {entry.dtype}")
     if count == 0:

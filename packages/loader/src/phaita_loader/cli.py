@@ -18,7 +18,7 @@ from phaita_loader.errors import LoaderError
 from phaita_loader.fetch import Planned, fetch, plan
 from phaita_loader.hub import Hub
 from phaita_loader.load import load
-from phaita_loader.policy import Policy
+from phaita_loader.policy import Backoff, Policy
 from phaita_loader.request import KINDS, ModelRequest
 from phaita_loader.retry import Patience
 from phaita_loader.verify import verify
@@ -125,7 +125,9 @@ def _policy(given: argparse.Namespace) -> Policy:
         attempts=given.attempts,
         timeout=given.timeout,
         stall=given.stall,
+        connect=given.connect,
         deadline=given.deadline,
+        backoff=Backoff(first=given.backoff_first, cap=given.backoff_cap),
         connections=given.connections,
     )
 
@@ -167,11 +169,17 @@ def _add_what(command: argparse.ArgumentParser, default: str | None) -> None:
 
 def _add_patience(command: argparse.ArgumentParser) -> None:
     default = Policy()
-    command.add_argument("--attempts", type=int, default=default.attempts, help="tries in all (default: %(default)s)")
-    command.add_argument("--timeout", type=float, default=default.timeout, help="seconds a try (default: %(default)g)")
-    command.add_argument("--stall", type=float, default=default.stall, help="seconds of silence (default: %(default)g)")
-    command.add_argument("--deadline", type=float, help="seconds for everything (default: none)")
-    few = default.connections
-    command.add_argument("--connections", type=int, default=few, help="at a time (default: %(default)s)")
+    for name, kind, value, what in (
+        ("--attempts", int, default.attempts, "tries in all"),
+        ("--timeout", float, default.timeout, "seconds a try"),
+        ("--stall", float, default.stall, "seconds of silence"),
+        ("--connect", float, default.connect, "seconds to reach a server, and to its first byte"),
+        ("--deadline", float, default.deadline, "seconds for everything"),
+        ("--backoff-first", float, default.backoff.first, "seconds to wait after the first failed try"),
+        ("--backoff-cap", float, default.backoff.cap, "seconds to wait after a try at most"),
+        ("--connections", int, default.connections, "at a time"),
+    ):
+        told = "none" if value is None else f"{value:g}"
+        command.add_argument(name, type=kind, default=value, help=f"{what} (default: {told})")
     how = ("auto", "full", "size")
     command.add_argument("--verify", default="auto", choices=how, help="how far to trust the cache (default: auto)")

@@ -41,8 +41,9 @@ def robust_model_download(
     """A model, tokenizer or config by `model_type`, fetched with retries (10 s, 20 s, 40 s, ... between them).
 
     `max_retries` is the number of attempts in all, `timeout` the limit of each and `deadline` that of the call, in
-    seconds; a `policy` replaces these numbers, a `hub` the token and the cache folder. `allow_offline=True` makes no
-    request at all. `kwargs` reach `from_pretrained` (dtype, device_map, quantization_config, ...).
+    seconds. A `policy` takes their place: beside it these numbers mean nothing, even where they are given. A `hub`
+    takes that of token and cache folder, which beside it are a ValueError. `allow_offline=True` makes no request at
+    all. `kwargs` reach `from_pretrained` (dtype, device_map, quantization_config, ...).
 
     Raises ModelDownloadError, InitialisationError, and ValueError for parameters that can't be meant.
     """

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from phaita_loader._engines import Engine, chosen
 from phaita_loader._imports import collector_paused
-from phaita_loader.errors import InitialisationError
+from phaita_loader.errors import InitialisationError, LoaderError
 from phaita_loader.request import ModelRequest
 from phaita_loader.verify import VerifiedSnapshot
 
@@ -21,6 +23,7 @@ __all__ = [
     "initialise",
     "initialise_config",
     "initialise_tokenizer",
+    "refuse_engine",
     "refuse_pickles",
     "require_extra",
 ]
@@ -35,6 +38,8 @@ _CLASSES = {
     "masked_lm": "AutoModelForMaskedLM",
     "sequence_classification": "AutoModelForSequenceClassification",
 }
+
+_CHECK = "check the kind and the keywords, and that these versions of torch and transformers know the architecture"
 
 TURN = threading.Lock()
 """transformers switches process-wide defaults while it builds a model: whoever builds one beside a load takes turns."""
@@ -62,24 +67,42 @@ def refuse_pickles(kwargs: Mapping[str, Any]) -> None:
         raise ValueError("weights_only=False would run code from the repo; convert the weights to safetensors instead")
 
 
-def initialise(verified: VerifiedSnapshot, *, fast: bool = True, private_copy: bool = False, **kwargs: Any) -> Built:
+def refuse_engine(engine: str, device: str | None) -> None:
+    """Raises ValueError for an engine that is not known, not installed, or of no use for that device."""
+    chosen(engine, _device_type(device))
+
+
+def initialise(
+    verified: VerifiedSnapshot,
+    *,
+    fast: bool = True,
+    private_copy: bool = False,
+    engine: Engine = "auto",
+    check: Callable[[], None] = lambda: None,
+    **kwargs: Any,
+) -> Built:
     """The request's model in `eval()` mode, on its device; `kwargs` go to the model's `from_pretrained`.
 
     fast: take the fast way where it gives what `from_pretrained` gives; False always takes the latter.
     private_copy: read the weights into memory of this process. Else, on a CPU, their pages are the files' until they
         are written to, and follow whoever changes the files in place.
+    engine: what takes safetensors onto a device, the fast way: "ring", or a library that is installed; "auto" maps
+        them for the CPU, and on CUDA is the best there is.
+    check: called now and then while weights are read, and ends that by raising.
 
-    Pickled weights are only read with `weights_only=True`. Raises InitialisationError.
+    Pickled weights are only read with `weights_only=True`. Raises InitialisationError; ValueError for the engine.
     """
     refuse_pickles(kwargs)
     request = verified.snapshot.request
-    built = _fast(verified, private_copy, kwargs) if fast else None
+    refuse_engine(engine, request.device)
+    built = None
+    if fast and not (request.trust_remote_code or kwargs.get("trust_remote_code")):
+        built = _fast(verified, private_copy, engine, check, kwargs)
     if built is None:
         if request.dtype is not None:
             kwargs.setdefault("dtype", request.dtype)
-        built = Built(
-            _from_pretrained(_CLASSES[request.kind], verified, {**kwargs, "weights_only": True}), "from_pretrained"
-        )
+        model = _from_pretrained(_CLASSES[request.kind], verified, {**kwargs, "weights_only": True})
+        built = Built(model, "from_pretrained")
     return built if request.device is None else Built(_moved(built.model, request), built.path)
 
 
@@ -93,28 +116,58 @@ def initialise_config(verified: VerifiedSnapshot, **kwargs: Any) -> Any:
     return _from_pretrained("AutoConfig", verified, kwargs)
 
 
-def _fast(verified: VerifiedSnapshot, private_copy: bool, kwargs: Mapping[str, Any]) -> Built | None:
+def _fast(
+    verified: VerifiedSnapshot, private_copy: bool, engine: str, check: Callable[[], None], kwargs: Mapping[str, Any]
+) -> Built | None:
     """The model, unless the fast way is not for it."""
     request = verified.snapshot.request
-    given = {name: value for name, value in kwargs.items() if name not in {"dtype", "weights_only"}}
-    if request.trust_remote_code or given.pop("trust_remote_code", False):
-        return None
-    dtype = kwargs.get("dtype", request.dtype)
+    own = {"dtype", "trust_remote_code", "weights_only"}
+    given = {name: value for name, value in kwargs.items() if name not in own}
     with TURN, collector_paused():
         from phaita_loader._fast import NotFast, build
-        from phaita_loader._mapping import mapped
+
+        def read(files: Sequence[Path]) -> Any:
+            return _tensors(files, request.device, engine, check)
 
         try:
-            model = build(verified.path, request.kind, dtype, given, mapped, private_copy)
+            model = build(verified.path, request.kind, kwargs.get("dtype", request.dtype), given, read, private_copy)
         except NotFast as reason:
             _LOG.debug("%s is left to from_pretrained: %s", request.repo_id, reason)
             return None
+        except LoaderError:
+            raise
         except (
             Exception
         ):  # another version of transformers, or files that it reads in its own way: it says what is wrong
             _LOG.debug("%s is left to from_pretrained", request.repo_id, exc_info=True)
             return None
     return Built(model, "fast")
+
+
+def _tensors(files: Sequence[Path], device: str | None, engine: str, check: Callable[[], None]) -> Any:
+    """Mapped, unless they go to CUDA or an engine was named. Raises InitialisationError where the latter fails."""
+    from phaita_loader._mapping import mapped
+
+    safetensors = all(file.suffix == ".safetensors" for file in files)
+    if not safetensors or (engine == "auto" and _device_type(device) != "cuda"):
+        return mapped(files)
+    import torch
+
+    from phaita_loader._engines import placed
+
+    try:
+        return placed(files, torch.device(device or "cpu"), engine, check=check).tensors
+    except (LoaderError, LookupError):
+        raise
+    except Exception as error:
+        if engine == "auto":
+            raise
+        cause = f"the engine {engine!r} can't load the weights: {_first_line(error)}"
+        raise InitialisationError(cause, hint="leave the engine to 'auto'") from error
+
+
+def _device_type(device: str | None) -> str:
+    return (device or "cpu").partition(":")[0]
 
 
 def _from_pretrained(name: str, verified: VerifiedSnapshot, kwargs: dict[str, Any]) -> Any:
@@ -128,7 +181,8 @@ def _from_pretrained(name: str, verified: VerifiedSnapshot, kwargs: dict[str, An
         with TURN:
             return chosen.from_pretrained(verified.path, local_files_only=True, **kwargs)
     except Exception as error:
-        raise InitialisationError(f"{name} can't be built: {_first_line(error)}", request=request) from error
+        cause = f"{name} can't be built: {_first_line(error)}"
+        raise InitialisationError(cause, request=request, hint=_CHECK) from error
 
 
 def _moved(model: Any, request: ModelRequest) -> Any:
@@ -136,7 +190,7 @@ def _moved(model: Any, request: ModelRequest) -> Any:
         return model.to(request.device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         cause = f"the model does not go to {request.device!r}: {_first_line(error)}"
-        raise InitialisationError(cause, request=request) from error
+        raise InitialisationError(cause, request=request, hint="name a device that torch sees") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from phaita_loader._cache import Verify
+from phaita_loader._engines import Engine
 from phaita_loader._imports import Imports
+from phaita_loader._warm import warm
 from phaita_loader.errors import DeadlineExceeded, LoaderError
 from phaita_loader.fetch import Snapshot, fetch
 from phaita_loader.hub import Hub
@@ -17,6 +20,7 @@ from phaita_loader.initialise import (
     initialise,
     initialise_config,
     initialise_tokenizer,
+    refuse_engine,
     refuse_pickles,
     require_extra,
 )
@@ -59,22 +63,25 @@ def load(
     clock: Clock = SYSTEM,
     fast: bool = True,
     private_copy: bool = False,
+    engine: Engine = "auto",
     **kwargs: Any,
 ) -> Loaded:
     """Take a model from the Hub to a ready device; `kwargs` go to the model's `from_pretrained`.
 
     While files are downloaded torch and transformers are imported. `fast=False` builds by `from_pretrained` in any
     case. On a CPU the fast way maps the weights, as `from_pretrained` does: pages that were not written to are the
-    file's, and follow whoever changes it in place; `private_copy=True` reads them into memory of this process.
+    file's, and follow whoever changes it in place; `private_copy=True` reads them into memory of this process. `engine`
+    takes safetensors to a device: "ring", "fastsafetensors", "instanttensor", "runai", or "auto".
 
     Raises ModelDownloadError where the bytes can't be had, InitialisationError where they make no model,
     DeadlineExceeded between any two steps, ValueError for a request that can't be meant.
     """
     asked = ModelRequest(request) if isinstance(request, str) else request
     hub, policy = hub or Hub(), policy or Policy()
-    steps = _Steps(asked, Deadline.after(policy.deadline, clock.now()), clock, {})
+    steps = _Steps(asked, Deadline.after(policy.deadline, clock.now()), clock, clock.now(), {})
     refuse_pickles(kwargs)
     require_extra(asked.kind)
+    refuse_engine(engine, asked.device)
     imports = Imports()
     with bar() if listen is None else nullcontext(listen) as shown:
         told = shown if asked.kind in {"config", "tokenizer"} else _importing(imports, shown)
@@ -86,6 +93,7 @@ def load(
         )
     again: Verify = "size" if verify == "size" else "auto"  # `fetch` has digested all, and stamped it
     whole = steps.run("verify", lambda: verified(snapshot, hub.cache_dir, again, steps.check))
+    warm(asked.device)
     steps.run("import", imports.finish)
     words = config = built = None
     if asked.kind == "config":
@@ -94,7 +102,8 @@ def load(
         words = steps.run("tokenizer", lambda: initialise_tokenizer(whole, **kwargs))
     else:
         words = steps.run("tokenizer", lambda: initialise_tokenizer(whole)) if tokenizer else None
-        built = steps.run("initialise", lambda: initialise(whole, fast=fast, private_copy=private_copy, **kwargs))
+        build = partial(initialise, whole, fast=fast, private_copy=private_copy, engine=engine, check=steps.check)
+        built = steps.run("initialise", lambda: build(**kwargs))
         config = built.model.config
     if built is None:
         return Loaded(None, words, config, snapshot, timings=steps.timings)
@@ -117,6 +126,7 @@ class _Steps:
     request: ModelRequest
     deadline: Deadline
     clock: Clock
+    begin: float
     timings: dict[str, float]
 
     def check(self, when: str = "while cached files were read") -> None:
@@ -129,7 +139,7 @@ class _Steps:
             self.check(f"before the step {name!r}")
             return step()
         except LoaderError as error:
-            error.filled(request=self.request)
+            error.filled(request=self.request, elapsed=self.clock.now() - self.begin)
             raise
         finally:
             self.timings[name] = self.clock.now() - begin

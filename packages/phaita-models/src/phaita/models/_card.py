@@ -44,7 +44,7 @@ model.predict_diagnosis(["I'm wheezing and my chest is tight"], top_k=3)
 
 - It knows the conditions above and no others: any other illness gets one of these names.
 - Its probabilities depend on its training data, not on how common a condition is where you are.
-- It reads English, and the first {length} tokens of a text.
+- It reads English, and at most the first {length} tokens of a text.
 - Records below a probability of {threshold:g}, and all of a text without a known symptom that is present, are marked
   as abstained.
 - Nothing was validated in the care of patients unless the section on training says so.

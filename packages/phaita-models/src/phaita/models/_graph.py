@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import inspect
+import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +86,7 @@ class GraphEncoder(nn.Module):
         self.layers = nn.ModuleList(
             attention(size, size // heads, heads=heads, add_self_loops=False) for _ in range(layers)
         )
+        _clean_up_after(attention)
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(layers))
         self.score = nn.Linear(size, 1)
         # It follows from the graph's names, which the checkpoint holds.
@@ -108,10 +115,21 @@ class GraphEncoder(nn.Module):
         return (self.edge_index.unsqueeze(1) + shift.view(-1, 1)).flatten(1)  # [2, B * E]
 
 
-def _gat_conv() -> type[nn.Module]:
+def _gat_conv() -> Any:
     with warnings.catch_warnings():
         # torch_geometric scripts functions while it is imported, which the user of a model can do nothing about.
         warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
         from torch_geometric.nn import GATConv
-    kind: type[nn.Module] = GATConv
-    return kind
+    return GATConv
+
+
+@cache
+def _clean_up_after(kind: Any) -> None:
+    """torch_geometric writes the code of a kind of layer to temporary files, imports these, and leaves them there.
+
+    They go when the process ends: until then a traceback or TorchScript may read them.
+    """
+    for method in (kind.propagate, kind.edge_updater):
+        path = Path(inspect.getfile(method))
+        if path.parent == Path(tempfile.gettempdir()):
+            atexit.register(path.unlink, missing_ok=True)

@@ -24,9 +24,9 @@ from phaita.models import _checkpoint
 from phaita.models._card import card
 from phaita.models._checkpoint import Checkpoint, TrainingRecord
 from phaita.models._diagnosis import Diagnosis, diagnoses
-from phaita.models._encoder import cached_encoder, configuration, pooled, tokenized, without_pooler
 from phaita.models._fusion import Fusion
 from phaita.models._graph import GraphEncoder, SymptomGraph
+from phaita.utils._encoder import cached_encoder, configuration, drop_pooler, pooled, tokenized
 from phaita.utils._inference import evaluating
 from phaita.utils.config import Config
 from phaita_loader import Hub, InitialisationError, ModelRequest, Policy, fetch, verify
@@ -44,10 +44,11 @@ class DiscriminatorConfig:
 
     encoder: the text encoder's repo; None is microsoft/deberta-v3-base for `from_pretrained`, and not known elsewhere.
     revision: the encoder's commit, once it is loaded.
-    max_length: tokens of a text that are read; what comes after them is not.
+    max_length: tokens of a text that are read, as far as the encoder has positions for them; the rest is not.
     use_graph: False leaves the graph out, to see what it adds.
     node_size, graph_heads, graph_layers: of the attention; `graph_heads` divides `node_size`.
     fusion_size: the hidden layer that text and graph share. dropout: before it and after it.
+    mc_dropout: whether `predict_diagnosis` samples with dropout on, unless the call says.
     interval: share of the Monte Carlo samples that a record's interval holds.
     abstain_below: a record of a lower probability is marked as abstained. The default is a starting value: choose
         one on held-out data.
@@ -67,6 +68,7 @@ class DiscriminatorConfig:
     graph_layers: int = 2
     fusion_size: int = 256
     dropout: float = 0.4
+    mc_dropout: bool = True
     interval: float = 0.9
     abstain_below: float = 0.3
     batch_size: int = 32
@@ -93,6 +95,7 @@ class DiscriminatorConfig:
             node_size=asked.gnn_hidden,
             graph_heads=asked.gnn_heads,
             dropout=asked.dropout,
+            mc_dropout=asked.mc_dropout,
         )
 
 
@@ -123,8 +126,7 @@ class DiagnosisDiscriminator(nn.Module):
         self.trained_on = trained_on
         self.tokenizer = tokenizer
         self.encoder = encoder
-        if without_pooler(type(encoder)):
-            encoder.pooler = None
+        drop_pooler(encoder)
         width = encoder.config.hidden_size
         self.norm = nn.LayerNorm(width)
         self.graph = self._graph_encoder() if self.config.use_graph else None
@@ -173,9 +175,9 @@ class DiagnosisDiscriminator(nn.Module):
         if not _checkpoint.is_checkpoint(snapshot.path):
             left = None if policy.deadline is None else max(ends.remaining(SYSTEM.now()), 1e-3)
             pinned = replace(request, revision=snapshot.commit)
-            encoder, tokenizer = cached_encoder(pinned, hub, replace(policy, deadline=left))
+            loaded = cached_encoder(pinned, hub, replace(policy, deadline=left))
             known = replace(config or DiscriminatorConfig(), encoder=pinned.repo_id, revision=pinned.revision)
-            return cls(encoder, tokenizer, known)
+            return cls(loaded.model, loaded.tokenizer, known)
         verify(snapshot, hub.cache_dir)
         try:
             return cls._from_folder(snapshot.path, config)
@@ -248,7 +250,7 @@ class DiagnosisDiscriminator(nn.Module):
         self,
         complaints: Sequence[str],
         top_k: int = 1,
-        use_mc_dropout: bool = True,
+        use_mc_dropout: bool | None = None,
         num_mc_samples: int = 20,
         *,
         allow_untrained: bool = False,
@@ -259,7 +261,7 @@ class DiagnosisDiscriminator(nn.Module):
         Monte Carlo dropout (Gal and Ghahramani, 2016): each text is encoded once, without dropout; what follows is
         sampled. A sample thins the network in one way for all texts, so that with a `seed` a text's result does not
         depend on the others; without one, torch's generator is drawn from. No mode or other state of the model
-        changes, so that threads may share one in evaluation mode.
+        changes, so that threads may share one in evaluation mode. `use_mc_dropout` None is what the config says.
 
         Raises Untrained unless the heads are trained or `allow_untrained` says that any answer will do; ValueError.
         """
@@ -272,7 +274,8 @@ class DiagnosisDiscriminator(nn.Module):
             return []
         evidence = [find_symptoms(text) for text in texts]
         tokens, truncated = self._tokens(texts)
-        masks = self.fusion.masks(num_mc_samples, seed) if use_mc_dropout else None
+        sampled = self.config.mc_dropout if use_mc_dropout is None else use_mc_dropout
+        masks = self.fusion.masks(num_mc_samples, seed) if sampled else None
         with evaluating(self), torch.inference_mode():
             samples = self._samples(tokens, evidence, masks)  # [M, B, K]
         return diagnoses(
@@ -312,7 +315,7 @@ class DiagnosisDiscriminator(nn.Module):
         return self.features(text, self.symptom_graph.states(evidence))
 
     def _tokens(self, texts: list[str]) -> tuple[list[list[int]], list[bool]]:
-        return tokenized(self.tokenizer, texts, self.config.max_length)
+        return tokenized(self.encoder, self.tokenizer, texts, self.config.max_length)
 
 
 def _texts(complaints: Sequence[str]) -> list[str]:

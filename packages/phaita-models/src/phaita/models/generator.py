@@ -20,9 +20,9 @@ from phaita.data.symptoms import lexicon
 from phaita.models._sampling import OwnNoise, StopText, tidy
 from phaita.models.presentation import PatientPresentation, SymptomGenerator
 from phaita.models.templates import TemplateComplaintGenerator
-from phaita.utils._inference import batches, default_device, evaluating, padded
+from phaita.utils._inference import batches, default_device, evaluating, padded, positions
 from phaita.utils._seeds import seeds
-from phaita.utils.config import ModelConfig
+from phaita.utils.config import Config, ModelConfig
 from phaita_loader import Hub, InitialisationError, Loaded, ModelDownloadError, ModelRequest, Policy, load
 
 __all__ = ["ComplaintConfig", "ComplaintGenerator", "PatientPresentation", "SymptomGenerator"]
@@ -86,61 +86,66 @@ class ComplaintGenerator(nn.Module):
     @classmethod
     def from_pretrained(
         cls,
-        model_name: str = ...,
+        model_name: str | None = ...,
         *,
         policy: Policy | None = ...,
         hub: Hub | None = ...,
         revision: str | None = ...,
         device: str | None = ...,
-        quantize: bool | Literal["auto"] = ...,
-        config: ComplaintConfig | None = ...,
+        quantize: bool | Literal["auto"] | None = ...,
+        config: ComplaintConfig | Config | None = ...,
         fallback: None = ...,
     ) -> ComplaintGenerator: ...
     @overload
     @classmethod
     def from_pretrained(
         cls,
-        model_name: str = ...,
+        model_name: str | None = ...,
         *,
         policy: Policy | None = ...,
         hub: Hub | None = ...,
         revision: str | None = ...,
         device: str | None = ...,
-        quantize: bool | Literal["auto"] = ...,
-        config: ComplaintConfig | None = ...,
+        quantize: bool | Literal["auto"] | None = ...,
+        config: ComplaintConfig | Config | None = ...,
         fallback: Literal["template"],
     ) -> ComplaintGenerator | TemplateComplaintGenerator: ...
     @classmethod
     def from_pretrained(
         cls,
-        model_name: str = _DEFAULT.mistral_model,
+        model_name: str | None = None,
         *,
         policy: Policy | None = None,
         hub: Hub | None = None,
         revision: str | None = None,
         device: str | None = None,
-        quantize: bool | Literal["auto"] = "auto",
-        config: ComplaintConfig | None = None,
+        quantize: bool | Literal["auto"] | None = None,
+        config: ComplaintConfig | Config | None = None,
         fallback: Literal["template"] | None = None,
     ) -> ComplaintGenerator | TemplateComplaintGenerator:
         """Model and tokenizer from the Hub, on CUDA where there is one, unless told.
 
-        quantize: 4-bit NF4 weights (Dettmers et al., 2023) by bitsandbytes; "auto" where CUDA and bitsandbytes are
-        there. Otherwise the weights are bfloat16. fallback: "template" answers a failed load with a warning and a
-        `TemplateComplaintGenerator`, which is another type and says so.
+        model_name and quantize, left at None, are those of the package's `Config`, if that is the config, else of its
+        defaults. quantize: 4-bit NF4 weights (Dettmers et al., 2023) by bitsandbytes; "auto" (`use_quantization`) where
+        CUDA and bitsandbytes are there. Otherwise the weights are bfloat16. fallback: "template" answers a failed load
+        with a warning and a `TemplateComplaintGenerator`, which is another type and says so.
 
         Raises ModelDownloadError or InitialisationError for a failed load, ValueError for any other fallback.
         """
         if fallback not in (None, "template"):
             raise ValueError(f'fallback is None or "template", got {fallback!r}')
+        named, own = (config.model, None) if isinstance(config, Config) else (_DEFAULT, config)
+        name = model_name or named.mistral_model
+        if quantize is None:
+            quantize = "auto" if named.use_quantization else False
         try:
-            loaded = _load(model_name, revision, default_device(device), quantize, policy, hub)
+            loaded = _load(name, revision, default_device(device), quantize, policy, hub)
         except (ModelDownloadError, InitialisationError) as error:
             if fallback is None:
                 raise
-            _LOG.warning("templates instead of %s write the complaints: %s", model_name, error.cause)
+            _LOG.warning("templates instead of %s write the complaints: %s", name, error.cause)
             return TemplateComplaintGenerator()
-        generator = cls(loaded.model, loaded.tokenizer, config)
+        generator = cls(loaded.model, loaded.tokenizer, own)
         generator.eval()
         return generator
 
@@ -202,9 +207,9 @@ class ComplaintGenerator(nn.Module):
         return list(self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True).input_ids)
 
     def _check(self, longest: int) -> None:
-        positions = getattr(self.model.config, "max_position_embeddings", None)
-        if positions and longest > positions:
-            raise ValueError(f"prompt and max_new_tokens make {longest}, the model has positions for {positions}")
+        room = positions(self.model)
+        if room is not None and longest > room:
+            raise ValueError(f"prompt and max_new_tokens make {longest}, the model has positions for {room}")
 
     def _generate(self, prompts: Sequence[Sequence[int]], own: Sequence[int]) -> list[str]:
         """What the model says to a batch of prompts, each with a seed of its own."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from phaita.data.symptoms import Match
-from phaita.models._encoder import pooled, tokenized
 from phaita.models.discriminator import DiagnosisDiscriminator
 from phaita.training.complaints import Complaint
+from phaita.utils._encoder import pooled, tokenized
 from phaita.utils._inference import batches
 
 __all__ = ["GARBLED", "Encodings", "Find", "Texts", "answers", "labels_of"]
@@ -102,7 +102,7 @@ def answers(model: DiagnosisDiscriminator, texts: Texts, size: int = 256) -> tup
 
 def tokens_of(model: DiagnosisDiscriminator, texts: list[str]) -> list[list[int]]:
     """Ids of each text's tokens, cut to what the model reads."""
-    return tokenized(model.tokenizer, texts, model.config.max_length)[0] if texts else []
+    return tokenized(model.encoder, model.tokenizer, texts, model.config.max_length)[0]
 
 
 def _padding(model: DiagnosisDiscriminator) -> int:

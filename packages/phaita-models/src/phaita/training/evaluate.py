@@ -98,30 +98,17 @@ def evaluate(
     leaves what it goes on from. Raises what `train_discriminator` raises, and ImportError without scikit-learn.
     """
     begun = time.monotonic()
-    training = training or TrainingConfig()
-    sheets: Sheets = {}
     # Every method that reads by the encoder shares its work, which takes longer than all the learning.
     encodings = Encodings(model)
-    trained: list[DiagnosisDiscriminator] = []
-    epochs: list[int] = []
+    course = _Course(model, training or TrainingConfig(), train_encoder, encodings, states, progress)
+    sheets: Sheets = {}
+    ours: list[_Taught] = []
     for seed in seeds:
         complaints = draw_complaints(data, seed)
         methods = baselines(complaints, encodings)
-        for name, use_graph in _VARIANTS.items():
-            one = _sibling(model, use_graph, train_encoder)
-            done = train_discriminator(
-                one,
-                training.model_copy(update={"seed": seed}),
-                complaints=complaints,
-                train_encoder=train_encoder,
-                encodings=encodings,
-                state=states / f"{name.replace(' ', '-')}-{seed}.pt" if states else None,
-                progress=progress,
-            )
-            methods[name] = _method(one, None if train_encoder else encodings)
-            if name == OURS:
-                trained.append(one)
-                epochs.append(len(done.epochs))
+        taught = {name: course.taught(name, complaints, seed) for name in _VARIANTS}
+        methods |= {name: _method(one.model, None if train_encoder else encodings) for name, one in taught.items()}
+        ours.append(taught[OURS])
         _answer(sheets, methods, model, complaints)
     sizes = {name: len(rows[OURS][0].labels) for name, rows in sheets.items()}
     evaluation = Evaluation(
@@ -130,11 +117,42 @@ def evaluate(
         seeds=tuple(seeds),
         sizes={"learned from": sum(one.fluent for one in complaints.train), **sizes},
         tables={name: _table(rows, shared=name == LISTED, samples=samples) for name, rows in sheets.items()},
-        fluency=tuple(one.trained_on.figures[FLUENT] for one in trained if one.trained_on),
-        epochs=tuple(epochs),
+        fluency=tuple(one.model.trained_on.figures[FLUENT] for one in ours if one.model.trained_on),
+        epochs=tuple(one.epochs for one in ours),
         seconds=time.monotonic() - begun,
     )
-    return evaluation, trained[0]
+    return evaluation, ours[0].model
+
+
+@dataclass(frozen=True, slots=True)
+class _Taught:
+    model: DiagnosisDiscriminator
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """How a variant of one model is taught; the model itself is left as it is."""
+
+    model: DiagnosisDiscriminator
+    training: TrainingConfig
+    train_encoder: bool
+    encodings: Encodings
+    states: Path | None
+    progress: bool | None
+
+    def taught(self, variant: str, complaints: Complaints, seed: int) -> _Taught:
+        one = _sibling(self.model, _VARIANTS[variant], self.train_encoder)
+        done = train_discriminator(
+            one,
+            self.training.model_copy(update={"seed": seed}),
+            complaints=complaints,
+            train_encoder=self.train_encoder,
+            encodings=self.encodings,
+            state=self.states / f"{variant.replace(' ', '-')}-{seed}.pt" if self.states else None,
+            progress=self.progress,
+        )
+        return _Taught(one, len(done.epochs))
 
 
 def _sibling(model: DiagnosisDiscriminator, use_graph: bool, own_encoder: bool) -> DiagnosisDiscriminator:

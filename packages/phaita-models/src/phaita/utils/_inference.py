@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-__all__ = ["batches", "default_device", "evaluating", "padded", "room_for"]
+__all__ = ["batches", "default_device", "evaluating", "padded", "positions", "room_for"]
 
 
 def batches(lengths: Sequence[int], room: int) -> Iterator[list[int]]:
@@ -40,8 +40,20 @@ def padded(
 
 def room_for(model: Any, tokenizer: Any, wanted: int) -> int:
     """How many tokens a row may have: `wanted`, or what model and tokenizer have positions for."""
-    positions = getattr(model.config, "max_position_embeddings", None) or wanted
-    return int(min(wanted, positions, tokenizer.model_max_length))
+    return int(min(wanted, positions(model) or wanted, tokenizer.model_max_length))
+
+
+def positions(model: Any) -> int | None:
+    """How many tokens a row of the model of transformers may have; None where their number has no limit.
+
+    DeBERTa's positions are relative, for any number of tokens; RoBERTa's begin after that of the padding.
+    """
+    count = getattr(model.config, "max_position_embeddings", None) or 0
+    if count < 1 or not getattr(model.config, "position_biased_input", True):  # XLNet's count is -1
+        return None
+    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
+    padding = getattr(tables[0], "padding_idx", None) if tables else None
+    return int(count if padding is None else count - padding - 1)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from phaita.utils._encoder import cached_encoder
 from phaita_loader import (
     DeadlineExceeded,
     Hub,
@@ -15,6 +16,7 @@ from phaita_loader import (
     ModelDownloadError,
     ModelRequest,
     Policy,
+    fetch,
     load,
 )
 from phaita_loader.policy import Deadline
@@ -54,15 +56,15 @@ class Loading:
         request = ModelRequest(name, kind=kind, device=self.device)
         return load(request, hub=self.hub, policy=self._left(request))
 
-    def first(self, names: Sequence[str], kind: str) -> Found:
-        """The first of the names that loads; each passed over is logged.
+    def first_encoder(self, names: Sequence[str]) -> Found:
+        """The first of the names that loads, without a pooler; each passed over is logged.
 
         Raises the first name's error when none loads, DeadlineExceeded at once, ValueError for no name at all.
         """
         failed: dict[str, LoaderError] = {}
         for name in names:
             try:
-                loaded = self.load(name, kind)
+                loaded = self._encoder(name)
                 # Words, not errors: an error holds on to whatever the load had built when it failed.
                 return Found(name, loaded, {other: str(error) for other, error in failed.items()})
             except DeadlineExceeded:
@@ -73,6 +75,11 @@ class Loading:
         if not failed:
             raise ValueError("name at least one model")
         raise next(iter(failed.values()))
+
+    def _encoder(self, name: str) -> Loaded:
+        request, hub = ModelRequest(name, device=self.device), self.hub or Hub()
+        pinned = replace(request, revision=fetch(request, hub=hub, policy=self._left(request)).commit)
+        return cached_encoder(pinned, hub, self._left(request))
 
     def _left(self, request: ModelRequest) -> Policy:
         if self.policy.deadline is None:

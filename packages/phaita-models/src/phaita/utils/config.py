@@ -29,12 +29,12 @@ class ModelConfig(_Section):
     """Which models, and how they are built. Raises ValueError on values that can't be meant.
 
     deberta_model: repo of the discriminator's text encoder. mistral_model: repo of the complaint generator.
-    use_quantization: 4-bit weights for the generator where there is CUDA.
+    use_quantization: 4-bit weights for the generator where CUDA and bitsandbytes are there.
     realism_encoders: repos of the realism scorer's encoder, in the order in which they are tried.
     perplexity_model: repo of the language model that judges fluency.
-    max_length: tokens of a complaint that the encoder reads; what is longer is cut.
+    max_length: tokens of a complaint that the discriminator's encoder reads; what is longer is cut.
     dropout: share of the discriminator's units that training, and Monte Carlo dropout, leaves out.
-    mc_dropout: whether the uncertainty of a diagnosis is estimated by Monte Carlo dropout.
+    mc_dropout: whether the uncertainty of a diagnosis is estimated by Monte Carlo dropout, unless the call says.
     gnn_hidden: width of a symptom node over all heads. gnn_heads: attention heads, which divide it.
     """
 

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phaita.data.symptoms import find_symptoms
+from phaita.utils._encoder import pooled, tokenized
 from phaita.utils._inference import batches, default_device, evaluating, padded, room_for
 from phaita.utils._loading import Loading
-from phaita.utils.config import ModelConfig
+from phaita.utils.config import Config, ModelConfig
 from phaita_loader import Hub, Policy
 
 __all__ = ["ENCODERS", "RealismConfig", "RealismLoss", "RealismScorer", "create_realism_scorer"]
@@ -62,11 +63,8 @@ class RealismConfig:
         weights = (self.fluency, self.coherence, self.medical_relevance)
         if min(weights) < 0 or self.fluency + self.medical_relevance <= 0:
             raise ValueError(f"weights are 0 or more, that of fluency or medical_relevance above 0; got {weights}")
-        if (
-            self.half_perplexity <= 0
-            or self.max_tokens < 4
-            or (self.batch_tokens is not None and self.batch_tokens < 1)
-        ):
+        no_batch = self.batch_tokens is not None and self.batch_tokens < 1
+        if self.half_perplexity <= 0 or self.max_tokens < 4 or no_batch:
             raise ValueError(f"half_perplexity and batch_tokens are above 0, max_tokens is 4 or more; got {self}")
 
 
@@ -100,32 +98,28 @@ class RealismScorer:
     @classmethod
     def from_pretrained(
         cls,
-        encoders: str | Sequence[str] = ENCODERS,
-        perplexity_model: str = _DEFAULT.perplexity_model,
+        encoders: str | Sequence[str] | None = None,
+        perplexity_model: str | None = None,
         *,
         policy: Policy | None = None,
         hub: Hub | None = None,
         device: str | None = None,
-        config: RealismConfig | None = None,
+        config: RealismConfig | Config | None = None,
     ) -> RealismScorer:
         """The first of the encoders that loads, and the language model; on CUDA where there is one, unless told.
 
+        Models that are not named are those of the package's `Config`, if that is the config, else of its defaults.
         An encoder is passed over for a ModelDownloadError or an InitialisationError only, with one warning each. The
         policy's deadline holds for all the loads together. Raises the first encoder's error when none loads, the
         language model's own, and DeadlineExceeded at once.
         """
+        named, own = (config.model, None) if isinstance(config, Config) else (_DEFAULT, config)
+        names = named.realism_encoders if encoders is None else encoders
         loading = Loading.starting(policy, hub, default_device(device))
-        found = loading.first([encoders] if isinstance(encoders, str) else encoders, "auto")
-        lm = loading.load(perplexity_model, "causal_lm")
-        return cls(
-            found.loaded.model,
-            found.loaded.tokenizer,
-            lm.model,
-            lm.tokenizer,
-            config,
-            encoder_name=found.name,
-            passed_over=found.passed_over,
-        )
+        found = loading.first_encoder([names] if isinstance(names, str) else names)
+        lm = loading.load(perplexity_model or named.perplexity_model, "causal_lm")
+        models = (found.loaded.model, found.loaded.tokenizer, lm.model, lm.tokenizer)
+        return cls(*models, own, encoder_name=found.name, passed_over=found.passed_over)
 
     def compute_realism_score(self, complaints: Sequence[str]) -> Tensor:
         """The overall score of each text: [B], in [0, 1]."""
@@ -187,15 +181,11 @@ class RealismScorer:
 
     def _embed(self, sentences: Sequence[str]) -> Tensor:
         """Vectors of length 1, the means over each sentence's tokens: [S, D]."""
-        tokenizer, device = self.encoder_tokenizer, self.encoder.device
-        room = room_for(self.encoder, tokenizer, self.config.max_tokens)
-        rows = tokenizer(list(sentences), truncation=True, max_length=room).input_ids if sentences else []
-        vectors = torch.zeros(len(rows), self.encoder.config.hidden_size, device=device)
-        for batch in self._batches(rows, self.encoder):
-            fill = tokenizer.pad_token_id or 0
-            ids, mask = padded([rows[index] for index in batch], fill, "right", device)  # [B, T]
-            hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # [B, T, D]
-            vectors[batch] = (hidden * mask.unsqueeze(-1)).sum(1)  # [B, D]
+        encoder, tokenizer = self.encoder, self.encoder_tokenizer
+        rows, _ = tokenized(encoder, tokenizer, list(sentences), self.config.max_tokens)
+        vectors = torch.zeros(len(rows), encoder.config.hidden_size, device=encoder.device)
+        for batch in self._batches(rows, encoder):
+            vectors[batch] = pooled(encoder, [rows[index] for index in batch], tokenizer.pad_token_id or 0).float()
         return functional.normalize(vectors, dim=-1)
 
     def _batches(self, rows: Sequence[Sequence[int]], model: Any) -> Iterator[list[int]]:
@@ -236,11 +226,11 @@ def create_realism_scorer(
     device: str | None = None,
     **options: Any,
 ) -> RealismScorer:
-    """PHAITA's factory: `ENCODERS` in their order, or the named encoder alone where `use_medical_model` is False.
+    """PHAITA's factory: the config's encoders in their order, or the named one alone without `use_medical_model`.
 
     `options` are those of `RealismScorer.from_pretrained`, whose errors it raises.
     """
-    return RealismScorer.from_pretrained(ENCODERS if use_medical_model else model_name, device=device, **options)
+    return RealismScorer.from_pretrained(None if use_medical_model else model_name, device=device, **options)
 
 
 def _sentences(text: str) -> list[str]:

@@ -11,23 +11,33 @@ from typing import Any
 
 from torch import Tensor
 
-from phaita.utils._inference import padded
-from phaita_loader import Hub, ModelRequest, Policy, load
+from phaita.utils._inference import padded, room_for
+from phaita_loader import Hub, Loaded, ModelRequest, Policy, load
 
-__all__ = ["cached_encoder", "configuration", "pooled", "rebuilt_encoder", "tokenized", "without_pooler"]
+__all__ = [
+    "cached_encoder",
+    "configuration",
+    "drop_pooler",
+    "pooled",
+    "rebuilt_encoder",
+    "tokenized",
+]
 
 _TOKENIZING = threading.Lock()
 """A tokenizer keeps the length that it truncates to as a state of its own."""
 
 
-def cached_encoder(request: ModelRequest, hub: Hub, policy: Policy) -> tuple[Any, Any]:
-    """An encoder and its tokenizer, from the cache alone. Raises InitialisationError, ModelDownloadError."""
+def cached_encoder(request: ModelRequest, hub: Hub, policy: Policy) -> Loaded:
+    """An encoder without a pooler and its tokenizer, from the cache alone.
+
+    Raises InitialisationError, ModelDownloadError.
+    """
     from transformers import MODEL_MAPPING
 
     offline = hub.as_offline()
     config = load(replace(request, kind="config"), hub=offline, policy=policy).config
-    loaded = load(request, hub=offline, policy=policy, **without_pooler(MODEL_MAPPING.get(type(config), object)))
-    return loaded.model, loaded.tokenizer
+    kind = MODEL_MAPPING.get(type(config), object)
+    return load(request, hub=offline, policy=policy, **_without_pooler(kind))
 
 
 def configuration(encoder: Any) -> dict[str, Any]:
@@ -47,18 +57,26 @@ def rebuilt_encoder(config: Mapping[str, Any], weights: Mapping[str, Tensor]) ->
         raise TypeError(f"{kind.__name__} is no model of transformers")
     dtype = next(one.dtype for one in weights.values() if one.is_floating_point())
     # Given a state dict transformers does not draw every weight at random first, which takes far longer than the rest.
-    return kind.from_pretrained(None, config=settings, state_dict=dict(weights), dtype=dtype, **without_pooler(kind))
+    return kind.from_pretrained(None, config=settings, state_dict=dict(weights), dtype=dtype, **_without_pooler(kind))
 
 
-def without_pooler(kind: Any) -> dict[str, Any]:
-    """The keyword by which an encoder of that class leaves out its pooler, which nothing here would use or train."""
+def drop_pooler(encoder: Any) -> None:
+    """Take out a pooler that the encoder could be built without: nothing here would use or train it."""
+    if _without_pooler(type(encoder)):
+        encoder.pooler = None
+
+
+def _without_pooler(kind: Any) -> dict[str, Any]:
+    """The keyword by which an encoder of that class leaves out its pooler."""
     takes_it = isinstance(kind, type) and "add_pooling_layer" in inspect.signature(kind).parameters
     return {"add_pooling_layer": False} if takes_it else {}
 
 
-def tokenized(tokenizer: Any, texts: list[str], longest: int) -> tuple[list[list[int]], list[bool]]:
-    """Ids of each text's tokens, at most `longest` and what the tokenizer allows, and whether some were cut off."""
-    limit = min(longest, tokenizer.model_max_length)
+def tokenized(encoder: Any, tokenizer: Any, texts: list[str], longest: int) -> tuple[list[list[int]], list[bool]]:
+    """Ids of each text's tokens, at most `longest` and what there is room for, and whether some were cut off."""
+    if not texts:
+        return [], []
+    limit = room_for(encoder, tokenizer, longest)
     with _TOKENIZING:
         tokens = tokenizer(texts, truncation=True, max_length=limit + 1)["input_ids"]
         truncated = [len(row) > limit for row in tokens]
