@@ -90,7 +90,7 @@ class Course:
     def _file(self) -> dict[str, str]:
         """The one large file, if there is one, for those that do not speak with the Hub."""
         digest = self.digests.get(FILE, "")
-        path = _place(digest)
+        path = place(REPO, digest)
         url, source = f"{self.hub.public_cdn_url}/{path}", self.origin.folder / path
         return {"file": FILE, "digest": digest, "url": url, "source": str(source)}
 
@@ -102,15 +102,15 @@ def course(origin: Origin, files: Mapping[str, bytes | Path], *, options: str = 
     digests = {path: blob.sha256 or hashlib.sha256(blob.read()).hexdigest() for path, blob in repo.files().items()}
     for path, source in files.items():
         if isinstance(source, Path):
-            origin.show(source, _place(digests[path]))
+            origin.show(source, place(REPO, digests[path]))
     with LocalHub([repo]) as hub:
         hub.public_cdn_url = origin.url + options
         yield Course(hub, origin, digests)
 
 
-def _place(digest: str) -> str:
+def place(repo: str, digest: str) -> str:
     """Where the local Hub's locations say that a large file is."""
-    return f"repos/{REPO}/{digest}"
+    return f"repos/{repo}/{digest}"
 
 
 def _installed(contender: str) -> bool:

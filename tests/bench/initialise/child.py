@@ -48,7 +48,7 @@ def script(job: dict[str, Any], case: Case) -> dict[str, Any]:
     built = CONTENDERS[job["contender"]](case, stages)
     stages.split(dict(built.steps))
     ready = stages.last
-    from .device import forward
+    from .use import forward
 
     stages.last = now()
     forward(built.model)
@@ -63,7 +63,9 @@ def prepared(job: dict[str, Any], case: Case) -> dict[str, Any]:
     imported(case, lambda _: None)
     if job["contender"] in (OURS, *READERS):
         import_module({OURS: "phaita_loader.load"}.get(job["contender"], job["contender"]))
-    from .device import forward, peaks, step, synchronise, touch
+    from tests.bench.device import synchronise
+
+    from .use import forward, peaks, step, touch
 
     if case.device != "cpu":
         import_module("torch").zeros(1, device=case.device)  # the context is made before the clock starts

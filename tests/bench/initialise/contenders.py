@@ -92,7 +92,7 @@ def instanttensor(case: Case, mark: Mark) -> Built:
     return Built(assembled(transformers, case, tensors))
 
 
-OURS, THEIRS = "phaita_loader", "from_pretrained"
+OURS, THEIRS, TUNED = "phaita_loader", "from_pretrained", "from_pretrained_tuned"
 CONTENDERS: dict[str, Callable[[Case, Mark], Built]] = {
     made.__name__: made
     for made in (

@@ -10,17 +10,19 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tests.bench.device import synchronise
 from tests.bench.fresh import environment
 
 from .child import now
 from .cold import evict, resident
 from .contenders import CONTENDERS
-from .device import synchronise
+from .limits import read
 from .models import Case
+from .run import Races, Run
 
 ROOT = Path(__file__).parents[3]
 MOMENTS = ("touch", "forward", "step")
@@ -29,34 +31,17 @@ _SECONDS = 300.0
 _COLD = 0.01
 
 
-@dataclass(frozen=True)
-class Run:
-    """One load.
-
-    seconds  by what took them: "load", "touch", "touched" (both), "forward", "step"; "loaded", "ready" since the spawn
-    stages   the parts of "ready" in order
-    memory   bytes above what the imports took, by moment and figure
-    how      what the contender said of its way
-    """
-
-    seconds: Mapping[str, float]
-    stages: Sequence[tuple[str, float]] = ()
-    memory: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    how: str = ""
-
-
-Races = Mapping[str, Sequence[Run]]
-
-
-def first(case: Case, names: Sequence[str], rounds: int, *, cold: bool = False) -> Races:
+def first(case: Case, names: tuple[str, ...], rounds: int, *, cold: bool = False) -> Races:
     """The first load in a process that has imported all; with `cold` the weights are on the disk only.
 
-    The processes of a round import side by side, which is not timed, and then load one after the other. Of warm ones
-    the first round goes through all `MOMENTS`; further ones are for the times, and stop at the touch.
+    The processes of a round import side by side, which is not timed, and then load one after the other; each round
+    another one begins. Of warm ones the first round goes through all `MOMENTS`; further ones stop at the touch.
     """
     runs: dict[str, list[Run]] = {name: [] for name in names}
     for number in range(rounds):
-        with _started(case, names, MOMENTS[:1] if cold or number else MOMENTS) as processes:
+        turns = names[number % len(names) :] + names[: number % len(names)]
+        warm(Path(case.source))
+        with _started(case, turns, MOMENTS[:1] if cold or number else moments(case)) as processes:
             for name, process in processes.items():
                 if cold:
                     chill(Path(case.source))
@@ -90,6 +75,17 @@ def repeated(case: Case, names: Sequence[str], rounds: int) -> Races:
     return {name: timed[1:] for name, timed in runs.items()}
 
 
+def moments(case: Case) -> tuple[str, ...]:
+    """The moments that there are: weights of four bits can't be trained."""
+    return MOMENTS[:2] if case.four_bit else MOMENTS
+
+
+def warm(folder: Path) -> None:
+    """Put the folder's weights into memory."""
+    for path in weights(folder):
+        read(path)
+
+
 def chill(folder: Path) -> None:
     """Put the folder's weights out of memory. Raises AssertionError where they stay."""
     gc.collect()  # a model that nobody holds may still have them mapped
@@ -105,12 +101,12 @@ def weights(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _started(case: Case, names: Sequence[str], moments: Sequence[str]) -> Iterator[Mapping[str, subprocess.Popen[str]]]:
+def _started(case: Case, names: Sequence[str], after: Sequence[str]) -> Iterator[Mapping[str, subprocess.Popen[str]]]:
     processes: dict[str, subprocess.Popen[str]] = {}
     with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as home:
         try:
             for name in names:
-                processes[name] = _spawn(case, name, home, {}, imports=True, moments=tuple(moments))
+                processes[name] = _spawn(case, name, home, {}, imports=True, moments=tuple(after))
             for name, process in processes.items():
                 assert process.stdout is not None
                 assert process.stdout.readline() == "ready\n", f"{name} failed"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .device import forward, tensors
+from .use import forward, tensors
 
 
 def differences(found: Any, expected: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""The device, and what is done with a model on it: every byte read, a forward, an optimizer step."""
+"""What is done with a model that is timed: every byte read, a forward, an optimizer step."""
 
 from __future__ import annotations
 
@@ -8,24 +8,9 @@ from typing import Any
 
 import torch
 
-NO_CUDA = "CPU: no CUDA device was found"
+from tests.bench.device import synchronise
+
 _TOKENS = 16
-
-
-def device() -> str:
-    """The one that the bench uses."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def device_name() -> str:
-    """What stands in every title."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else NO_CUDA
-
-
-def synchronise() -> None:
-    """Both ends of a timing wait for the device."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
 
 
 def tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
