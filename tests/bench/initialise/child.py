@@ -46,6 +46,7 @@ def script(job: dict[str, Any], case: Case) -> dict[str, Any]:
     stages = Stages(job["spawned"])
     stages("interpreter")
     built = CONTENDERS[job["contender"]](case, stages)
+    _synchronise(case)
     stages.split(dict(built.steps))
     ready = stages.last
     from .use import forward
@@ -62,9 +63,7 @@ def prepared(job: dict[str, Any], case: Case) -> dict[str, Any]:
     """One load in a process that has imported all, and what it holds then and after what is done with the model."""
     imported(case, lambda _: None)
     if job["contender"] in (OURS, *READERS):
-        import_module({OURS: "phaita_loader.load"}.get(job["contender"], job["contender"]))
-    from tests.bench.device import synchronise
-
+        import_module(job["contender"])  # named like their packages
     from .use import forward, peaks, step, touch
 
     if case.device != "cpu":
@@ -74,7 +73,7 @@ def prepared(job: dict[str, Any], case: Case) -> dict[str, Any]:
     before, seconds, memory = footprint(), {}, {}
     begin = now()
     built = CONTENDERS[job["contender"]](case, lambda _: None)
-    synchronise()
+    _synchronise(case)
     seconds["load"] = now() - begin
     memory["load"] = above(footprint(), before) | peaks()
     for moment, action in {"touch": touch, "forward": forward, "step": step}.items():
@@ -85,6 +84,11 @@ def prepared(job: dict[str, Any], case: Case) -> dict[str, Any]:
             memory[moment] = above(footprint(), before) | peaks()
     seconds["touched"] = seconds["load"] + seconds["touch"]
     return {"seconds": seconds, "memory": memory, "how": built.how}
+
+
+def _synchronise(case: Case) -> None:
+    if case.device != "cpu":
+        import_module("torch").cuda.synchronize()
 
 
 def _wait() -> None:

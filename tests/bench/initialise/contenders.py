@@ -32,7 +32,7 @@ def from_pretrained(case: Case, mark: Mark) -> Built:
         case.source, revision=case.revision, local_files_only=case.offline, **quantisation(case)
     )
     mark("config, skeleton, weights")
-    return Built(model.to(case.device) if not case.four_bit else model)
+    return Built(placed(model, case, mark))
 
 
 def from_pretrained_tuned(case: Case, mark: Mark) -> Built:
@@ -44,7 +44,7 @@ def from_pretrained_tuned(case: Case, mark: Mark) -> Built:
         known["device_map"] = case.device
     model = getattr(transformers, case.architecture).from_pretrained(case.source, **known)
     mark("config, skeleton, weights")
-    return Built(model.to(case.device) if not case.four_bit else model)
+    return Built(placed(model, case, mark))
 
 
 def phaita_loader(case: Case, mark: Mark) -> Built:
@@ -66,7 +66,7 @@ def fastsafetensors(case: Case, mark: Mark) -> Built:
     with fastsafe_open(files(case), device=case.device, nogds=True) as reader:
         tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118  # no mapping, no iterator
     mark("weights")
-    return Built(assembled(transformers, case, tensors))
+    return Built(assembled(transformers, case, tensors, mark))
 
 
 def runai_model_streamer(case: Case, mark: Mark) -> Built:
@@ -78,7 +78,7 @@ def runai_model_streamer(case: Case, mark: Mark) -> Built:
         streamer.stream_files(files(case), device=case.device)
         tensors = dict(streamer.get_tensors())
     mark("weights")
-    return Built(assembled(transformers, case, tensors))
+    return Built(assembled(transformers, case, tensors, mark))
 
 
 def instanttensor(case: Case, mark: Mark) -> Built:
@@ -89,7 +89,7 @@ def instanttensor(case: Case, mark: Mark) -> Built:
     with safe_open(files(case), framework="pt", device=case.device) as reader:
         tensors = dict(reader.tensors())
     mark("weights")
-    return Built(assembled(transformers, case, tensors))
+    return Built(assembled(transformers, case, tensors, mark))
 
 
 OURS, THEIRS, TUNED = "phaita_loader", "from_pretrained", "from_pretrained_tuned"
@@ -130,11 +130,20 @@ def files(case: Case) -> list[str]:
     return sorted(map(str, Path(case.source).glob("*.safetensors")))
 
 
-def assembled(transformers: Any, case: Case, tensors: dict[str, Any]) -> Any:
+def assembled(transformers: Any, case: Case, tensors: dict[str, Any], mark: Mark) -> Any:
     """The documented way to a model from tensors that are there."""
     config = transformers.AutoConfig.from_pretrained(case.source, local_files_only=True)
     model_class = getattr(transformers, case.architecture)
-    return model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=config.dtype).to(case.device)
+    model = model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=config.dtype)
+    mark("skeleton")
+    return placed(model, case, mark)
+
+
+def placed(model: Any, case: Case, mark: Mark) -> Any:
+    """The model on its device, where bitsandbytes has put those of four bits already."""
+    there = model if case.four_bit else model.to(case.device)
+    mark("to device")
+    return there
 
 
 def quantisation(case: Case) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def test_same(possible: Model, contender: str, stable: Stable) -> None:
     assert differences(found, expected) == []
 
 
-def test_report(stable: Stable, results: Results) -> None:
+def test_report(results: Results) -> None:
     """The pages name the device and every model, and ask nobody for anything."""
     for text in (page(results), html(results)):
         assert device_name() in text

@@ -69,20 +69,17 @@ def _speed(results: Results) -> Iterator[Verdict]:
 
 
 def _memory(results: Results) -> Iterator[Verdict]:
-    """The worst of all figures at all moments, for each model."""
+    """The worst of all figures, at each moment."""
     for model in MEMORY:
         ours, theirs = (results.memory(model, name) for name in (OURS, THEIRS))
-        places = [
-            (ours[moment][figure] / theirs[moment][figure], moment, figure)
-            for moment in ours
-            for figure in FIGURES
-            if figure in ours[moment] and theirs.get(moment, {}).get(figure, 0) > 0
-        ]
-        if places:
-            ratio, moment, figure = max(places)
-            both = (size(memory[moment][figure]) for memory in (ours, theirs))
-            what = f"memory, worst of {len(places)}: {figure} at {moment}"
-            yield Verdict(what, model, *both, ratio, MEMORY_LIMIT, at_least=False)
+        for moment, held in ours.items():
+            less = theirs.get(moment, {})
+            ratios = {figure: held[figure] / less[figure] for figure in FIGURES if figure in held and less.get(figure)}
+            if ratios:
+                worst = max(ratios, key=lambda figure: ratios[figure])
+                what = f"memory at {moment}, worst: {worst}"
+                both = size(held[worst]), size(less[worst])
+                yield Verdict(what, model, *both, ratios[worst], MEMORY_LIMIT, at_least=False)
 
 
 def time(seconds: float) -> str:
