@@ -106,9 +106,10 @@ def test_the_pages_say_that_there_is_no_gpu_or_name_it(results: Results) -> None
 
 def test_tables_are_as_wide_as_their_heads(results: Results) -> None:
     lines = times(results, "load-first")
-    assert lines == [("model", THEIRS, OURS, f"{OURS} is faster by"), ("gpt2", "600 ms", "200 ms", "3.00x")]
+    head = ("model", "rounds", THEIRS, OURS, f"{OURS} is faster by")
+    assert lines == [head, ("gpt2", "3", "600 ms", "200 ms", "3.00x")]
     assert stages(results)[1:] == [("deberta-v3-base", THEIRS, "torch 3.000, <rest> 1.000")]
-    assert markdown(lines)[1] == "| --- | --- | --- | --- |"
+    assert markdown(lines)[1] == "| --- | --- | --- | --- | --- |"
     assert len({line.index("600 ms") for line in aligned([*lines, *lines[1:]])[1:]}) == 1
     assert {len(row) for row in must_reach(results)} == {7}
 

@@ -44,7 +44,7 @@ def page(results: Results) -> str:
     parts += _part("Stages of a fresh process, in seconds", stages(results))
     parts += _part("Beside the machine's limits", shares(results))
     parts += _part("Memory above the imports", memory(results))
-    return "\n".join([*parts, *(f"- {note}" for note in notes(results)), _LEGEND, ""])
+    return "\n".join([*parts, "## Notes", "", *(f"- {note}" for note in notes(results)), _LEGEND, ""])
 
 
 def terminal(results: Results) -> list[str]:
@@ -61,11 +61,12 @@ def must_reach(results: Results) -> Lines:
 def times(results: Results, measure: str) -> Lines:
     """The contenders side by side, a row a model."""
     names = results.contenders(measure)
-    lines = [("model", *names, f"{OURS} is faster by")]
+    lines = [("model", "rounds", *names, f"{OURS} is faster by")]
     for model, found in middles(results, measure):
         ratio = results.speedup(model, measure)
+        rounds = str(max(len(results.seconds(model, measure, name)) for name in names))
         cells = [time(found[name]) if name in found else "" for name in names]
-        lines.append((model, *cells, "" if ratio is None else f"{ratio:.2f}x"))
+        lines.append((model, rounds, *cells, "" if ratio is None else f"{ratio:.2f}x"))
     return lines
 
 

@@ -11,9 +11,8 @@ ROUNDS = {"first": 3, "script": 1, "cold": 1, "repeated": 5}
 """The races of most models. Few rounds: on two cores a process imports for four seconds and more."""
 
 _SPECIAL = {
-    "deberta-v3-base": {**ROUNDS, "script": 5, "download": 2},
+    "deberta-v3-base": {**ROUNDS, "script": 4, "download": 2},
     "deberta-v3-base.bin": {"repeated": 5},
-    "mistral-1.1b": {**ROUNDS, "first": 2},
 }
 
 

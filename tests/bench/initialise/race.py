@@ -19,7 +19,7 @@ from tests.bench.fresh import environment
 
 from .child import now
 from .cold import evict, resident
-from .contenders import CONTENDERS
+from .contenders import CONTENDERS, OURS, THEIRS
 from .limits import read
 from .models import Case
 from .run import Races, Run
@@ -35,13 +35,14 @@ def first(case: Case, names: tuple[str, ...], rounds: int, *, cold: bool = False
     """The first load in a process that has imported all; with `cold` the weights are on the disk only.
 
     The processes of a round import side by side, which is not timed, and then load one after the other; each round
-    another one begins. Of warm ones the first round goes through all `MOMENTS`; further ones stop at the touch.
+    another one begins. Warm loads stop at the touch, but those of the first round whose memory is compared.
     """
     runs: dict[str, list[Run]] = {name: [] for name in names}
     for number in range(rounds):
         turns = names[number % len(names) :] + names[: number % len(names)]
         warm(Path(case.source))
-        with _started(case, turns, MOMENTS[:1] if cold or number else moments(case)) as processes:
+        short = cold or number > 0
+        with _started(case, {name: MOMENTS[:1] if short else moments(case, name) for name in turns}) as processes:
             for name, process in processes.items():
                 if cold:
                     chill(Path(case.source))
@@ -75,8 +76,10 @@ def repeated(case: Case, names: Sequence[str], rounds: int) -> Races:
     return {name: timed[1:] for name, timed in runs.items()}
 
 
-def moments(case: Case) -> tuple[str, ...]:
-    """The moments that there are: weights of four bits can't be trained."""
+def moments(case: Case, name: str) -> tuple[str, ...]:
+    """Those of the two whose memory is compared, which can't be trained in four bits; of others the touch."""
+    if name not in (THEIRS, OURS):
+        return MOMENTS[:1]
     return MOMENTS[:2] if case.four_bit else MOMENTS
 
 
@@ -101,12 +104,12 @@ def weights(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _started(case: Case, names: Sequence[str], after: Sequence[str]) -> Iterator[Mapping[str, subprocess.Popen[str]]]:
+def _started(case: Case, moments: Mapping[str, tuple[str, ...]]) -> Iterator[Mapping[str, subprocess.Popen[str]]]:
     processes: dict[str, subprocess.Popen[str]] = {}
     with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as home:
         try:
-            for name in names:
-                processes[name] = _spawn(case, name, home, {}, imports=True, moments=tuple(after))
+            for name, after in moments.items():
+                processes[name] = _spawn(case, name, home, {}, imports=True, moments=after)
             for name, process in processes.items():
                 assert process.stdout is not None
                 assert process.stdout.readline() == "ready\n", f"{name} failed"
