@@ -6,15 +6,15 @@ import torch
 
 from tests.bench.initialise.results import NO_CUDA
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
 def device_name() -> str:
     """What stands above every figure."""
-    return torch.cuda.get_device_name() if DEVICE == "cuda" else NO_CUDA
+    return torch.cuda.get_device_name() if DEVICE != "cpu" else NO_CUDA
 
 
 def synchronise() -> None:
     """Both ends of a timing wait for the device."""
-    if DEVICE == "cuda":
+    if DEVICE != "cpu":
         torch.cuda.synchronize()

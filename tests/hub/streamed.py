@@ -24,7 +24,8 @@ def write_shards(model_class: type[Any], config: Any, dtype: torch.dtype, seed: 
         shapes = {name: tensor.shape for name, tensor in model_class(config).state_dict().items()}
     size = sum(shape.numel() for shape in shapes.values()) * dtype.itemsize
     shards = list(_shards(shapes, min(_LARGEST, size / (_SHARDS - 0.5)) / dtype.itemsize))
-    generator, places = torch.Generator().manual_seed(seed), {}
+    generator = torch.Generator().manual_seed(seed)
+    places: dict[str, str] = {}
     for number, names in enumerate(shards, 1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
         places |= dict.fromkeys(names, file)

@@ -48,8 +48,8 @@ def possible(model: Model) -> Model:
     """The model; its test is skipped where it can't be loaded."""
     if model.gib and (DEVICE == "cpu" or torch.cuda.mem_get_info()[0] < model.gib << 30):
         pytest.skip(f"needs a CUDA device with {model.gib} GiB free")
-    if model.four_bit and find_spec("bitsandbytes") is None:
-        pytest.skip("needs bitsandbytes")
+    if model.four_bit and not all(map(find_spec, ("accelerate", "bitsandbytes"))):
+        pytest.skip("needs accelerate and bitsandbytes")
     return model
 
 

@@ -52,7 +52,8 @@ def phaita_loader(case: Case, mark: Mark) -> Built:
     from phaita_loader import Hub, ModelRequest, load
 
     mark("phaita_loader")
-    request = ModelRequest(case.repo, revision=case.revision, kind=case.kind, device=case.device)
+    device = None if case.four_bit else case.device  # bitsandbytes chooses
+    request = ModelRequest(case.repo, revision=case.revision, kind=case.kind, device=device)
     hub = Hub(offline=case.offline, cache_dir=case.cache)
     loaded = load(request, hub=hub, tokenizer=False, **quantisation(case))
     return Built(loaded.model, loaded.path, loaded.timings)
@@ -86,7 +87,7 @@ def instanttensor(case: Case, mark: Mark) -> Built:
     transformers = imported(case, mark)
     from instanttensor import safe_open
 
-    with safe_open(files(case), framework="pt", device=case.device) as reader:
+    with safe_open(files(case), framework="pt", device=0) as reader:
         tensors = dict(reader.tensors())
     mark("weights")
     return Built(assembled(transformers, case, tensors, mark))

@@ -14,7 +14,8 @@ MISTRAL = "mistralai/Mistral-7B-Instruct-v0.2"
 class Model:
     """A replica, and as what it is loaded.
 
-    revision: "main", or the tag of the older commit. gib: what a CUDA device must have free; 0: the CPU will do.
+    revision: "main", or the tag of the older commit. gib: what a CUDA device must have free for two of them, or
+    for one and its gradients; 0: the CPU will do.
     """
 
     name: str
@@ -35,7 +36,7 @@ MODELS = {
         Model("bert-base", "bert-base-uncased", "real", "masked_lm", "BertForMaskedLM"),
         Model("gpt2", "gpt2", "real", "causal_lm", "GPT2LMHeadModel"),
         Model("mistral-1.1b", MISTRAL, "1b", "causal_lm", "MistralForCausalLM"),
-        Model("mistral-7b", MISTRAL, "7b", "causal_lm", "MistralForCausalLM", gib=16),
+        Model("mistral-7b", MISTRAL, "7b", "causal_lm", "MistralForCausalLM", gib=32),
         Model("mistral-7b-4bit", MISTRAL, "7b", "causal_lm", "MistralForCausalLM", four_bit=True, gib=16),
     )
 }
