@@ -44,18 +44,26 @@ def stable(origin: Origin, results: Results, request: pytest.FixtureRequest) -> 
 
 
 @pytest.fixture
-def possible(model: Model) -> Model:
-    """The model; its test is skipped where it can't be loaded."""
-    if model.gib and (DEVICE == "cpu" or torch.cuda.mem_get_info()[0] < model.gib << 30):
-        pytest.skip(f"needs a CUDA device with {model.gib} GiB free")
-    if model.four_bit and not all(map(find_spec, ("accelerate", "bitsandbytes"))):
-        pytest.skip("needs accelerate and bitsandbytes")
+def possible(model: Model, results: Results) -> Model:
+    """The model; where it can't be loaded its test is skipped, and the report says why."""
+    if reason := _impossible(model):
+        note = f"{model.name}: not measured, it {reason}"
+        results.notes += [] if note in results.notes else [note]
+        pytest.skip(reason)
     return model
 
 
 def chosen(config: pytest.Config) -> list[Model]:
     """The models that the caller wants."""
     return [MODELS[name] for name in config.getoption("models")]
+
+
+def _impossible(model: Model) -> str:
+    if model.gib and (DEVICE == "cpu" or torch.cuda.mem_get_info()[0] < model.gib << 30):
+        return f"needs a CUDA device with {model.gib} GiB free"
+    if model.four_bit and not all(map(find_spec, ("accelerate", "bitsandbytes"))):
+        return "needs accelerate and bitsandbytes"
+    return ""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
