@@ -77,9 +77,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """How fast? `-- -k fetch`: files, beside other clients. `-- -k load`: from cached files to a ready model."""
+    """How fast? `-- -k fetch`: files. `-- -k initialise`: from there to a ready model. `-- --compare`: the last run."""
     session.install(*MODELS, *groups("bench"))
-    session.run("pytest", "tests/bench", *session.posargs)
+    shown = "--benchmark-columns=min,median,max,rounds"
+    session.run("pytest", "tests/bench", "--benchmark-autosave", shown, *session.posargs)
 
 
 @nox.session

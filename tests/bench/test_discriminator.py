@@ -14,7 +14,7 @@ from phaita.data.icd_conditions import RespiratoryConditions
 from phaita.data.symptoms import lexicon
 from phaita.models.discriminator import DiagnosisDiscriminator
 from phaita_loader import Hub
-from tests.bench.conftest import DEVICE, synchronise
+from tests.bench.device import DEVICE, synchronise
 from tests.hub import LocalHub
 from tests.hub.replicas import replica
 

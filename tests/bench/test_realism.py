@@ -16,7 +16,7 @@ from phaita.models.presentation import SymptomGenerator
 from phaita.models.templates import TemplateComplaintGenerator
 from phaita.utils.realism_scorer import RealismScorer
 from phaita_loader import Hub
-from tests.bench.conftest import DEVICE, synchronise
+from tests.bench.device import DEVICE, synchronise
 from tests.hub import LocalHub
 from tests.hub.replicas import replica
 

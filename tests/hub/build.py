@@ -16,7 +16,8 @@ import torch
 import transformers
 
 from .jobs import Job
-from .recipes import Recipe
+from .recipes import STREAMED, Recipe
+from .streamed import write_shards
 from .vocabularies import write_vocabulary
 
 _SEED = 20261
@@ -46,12 +47,12 @@ def build(job: Job, folder: Path) -> None:
     (newer / ".gitattributes").write_text(_GITATTRIBUTES)
     shutil.copytree(newer, older, copy_function=os.link)
     config = _config(job, vocab_size)
-    model = _model(recipe, config, _SEED)
-    _write_weights(model, recipe.newer, newer)
-    if recipe.retrained and size == "tiny":
-        _write_weights(_model(recipe, config, _SEED + 1), recipe.older, older)
+    if size in STREAMED:
+        write_shards(_class(recipe), config, getattr(torch, recipe.dtype), _SEED, newer)
+        for file in newer.glob("model*"):
+            os.link(file, older / file.name)
     else:
-        _share_weights(model, recipe, newer, older)
+        _write_models(job, config, newer, older)
     for commit, text in ((newer, _README), (older, _README.split("Size:")[0])):
         (commit / "README.md").write_text(text.format(license=recipe.license, repo_id=recipe.repo_id, size=size))
     _write_config(config, newer)
@@ -71,10 +72,24 @@ def _config(job: Job, vocab_size: int) -> Any:
     return config
 
 
+def _write_models(job: Job, config: Any, newer: Path, older: Path) -> None:
+    recipe = job.recipe
+    model = _model(recipe, config, _SEED)
+    _write_weights(model, recipe.newer, newer)
+    if recipe.retrained and job.size == "tiny":
+        _write_weights(_model(recipe, config, _SEED + 1), recipe.older, older)
+    else:
+        _share_weights(model, recipe, newer, older)
+
+
 def _model(recipe: Recipe, config: Any, seed: int) -> Any:
     torch.manual_seed(seed)
     torch.set_default_dtype(getattr(torch, recipe.dtype))
-    return getattr(transformers, recipe.architecture)(config)
+    return _class(recipe)(config)
+
+
+def _class(recipe: Recipe) -> Any:
+    return getattr(transformers, recipe.architecture)
 
 
 def _write_weights(model: Any, formats: tuple[str, ...], folder: Path) -> None:

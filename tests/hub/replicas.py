@@ -2,7 +2,8 @@
 
 Weights are random (all-MiniLM-L6-v2: real); architectures, file layouts and tokenizers are those of the models named.
 Sizes: `tiny` (under 2 MB), `real` (published widths; Mistral with one layer unless `layers` says otherwise) and, for
-microsoft/deberta-v3-base only, `medium` (61 MB). All-MiniLM-L6-v2 is 91 MB whatever the size.
+microsoft/deberta-v3-base only, `medium` (61 MB), for Mistral only `1b` (2.2 GB) and `7b` (14 GB), which have the same
+weights at both commits. All-MiniLM-L6-v2 is 91 MB whatever the size.
 
 The cache is the folder that PHAITA_REPLICAS names, else .cache/replicas in this repository.
 """

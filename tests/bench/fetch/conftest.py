@@ -1,20 +1,18 @@
-"""The origin, the files under the stopwatch, and the table that a session leaves."""
+"""The files under the stopwatch, and the table that a session leaves."""
 
 from __future__ import annotations
 
 import os
-import platform
 import random
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.bench.about import about
 
 from .origin import Origin
 from .table import Table
@@ -27,19 +25,7 @@ _PACKAGES = ("phaita-loader", "huggingface_hub", "urllib3", "httpx2")
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Table:
     """Where the rows go."""
-    return request.config.stash.setdefault(_TABLE, Table(_about(request.config)))
-
-
-@pytest.fixture(scope="session")
-def origin() -> Iterator[Origin]:
-    """A static origin whose folder lies on the disk of the checkout, as the caches will."""
-    cache = ROOT / ".cache"
-    cache.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=cache) as folder:
-        shown = Path(folder) / "shown"
-        shown.mkdir()
-        with Origin(shown, Path(folder) / "log") as origin:
-            yield origin
+    return request.config.stash.setdefault(_TABLE, Table(about(request.config, _PACKAGES, _tools())))
 
 
 @pytest.fixture(scope="session")
@@ -72,15 +58,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(line)
 
 
-def _about(config: pytest.Config) -> dict[str, str]:
-    versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in _PACKAGES)]
-    tools = [_version(command) for command in ("curl", "openssl", "aria2c")]
-    return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "machine": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": ", ".join([*versions, *tools]),
-        "command": " ".join(["pytest", *config.invocation_params.args]),
-    }
+def _tools() -> list[str]:
+    return [_version(command) for command in ("curl", "openssl", "aria2c")]
 
 
 def _version(command: str) -> str:

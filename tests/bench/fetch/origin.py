@@ -1,8 +1,9 @@
 """A static origin as fast as the kernel: sendfile from the page cache, a thread a connection, in a process of its own.
 
 `python -P origin.py FOLDER LOG` prints its port and serves until standard input ends. A path may begin with
-`/rate=N` (bytes a second, for each connection) and `/cut=N` (every answer ends after N bytes of its body, whatever its
-Content-Length says); the query is ignored. Each answer leaves a line with its body's length in LOG.
+`/rate=N` (bytes a second, for each connection), `/total=N` (bytes a second, for all connections together) and `/cut=N`
+(every answer ends after N bytes of its body, whatever its Content-Length says); the query is ignored. Each answer
+leaves a line with its body's length in LOG.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 _SLICE = 1 << 16
-_OPTION = re.compile(r"/(rate|cut)=(\d+)(?=/)")
+_SLACK = 0.05
+_OPTION = re.compile(r"/(rate|total|cut)=(\d+)(?=/)")
 
 
 class Origin:
@@ -53,11 +56,27 @@ class Origin:
         place = self.folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
-        place.hardlink_to(source)
+        place.symlink_to(source.absolute())
 
     def sent(self) -> list[int]:
         """Body bytes of each answer so far."""
         return [int(line) for line in self._log.read_text(encoding="ascii").split()]
+
+
+class Line:
+    """A line that carries so many bytes a second; idle time is lost, save for the last 50 ms (sleeps last longer)."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free = 0.0
+
+    def wait(self, count: int, rate: int) -> float:
+        """Seconds until so many bytes are through, behind those of others."""
+        with self._lock:
+            now = self._clock()
+            self._free = max(self._free, now - _SLACK) + count / rate
+            return max(0.0, self._free - now)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,6 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     root: Path
     log: Path
+    line = Line()
 
     def do_GET(self) -> None:
         """The file, or the one range of it that is asked for."""
@@ -74,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
             end = min(stop, start + options.get("cut", stop))
             with self.log.open("a", encoding="ascii") as log:  # before the client can be done
                 log.write(f"{end - start}\n")
-            self._send(file, start, end, options.get("rate"))
+            self._send(file, start, end, options)
         self.close_connection |= end < stop
 
     def _span(self, size: int) -> tuple[int, int]:
@@ -89,15 +109,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         return start, stop
 
-    def _send(self, file: BinaryIO, start: int, end: int, rate: int | None) -> None:
-        if rate is None:
+    def _send(self, file: BinaryIO, start: int, end: int, options: Mapping[str, int]) -> None:
+        if not options.keys() & {"rate", "total"}:
             self.connection.sendfile(file, start, end - start)
             return
-        begin = time.monotonic()
+        own = Line()
         for offset in range(start, end, _SLICE):
             count = min(_SLICE, end - offset)
             self.connection.sendfile(file, offset, count)
-            time.sleep(max(0.0, (offset + count - start) / rate - (time.monotonic() - begin)))
+            lines = {"rate": own, "total": self.line}
+            time.sleep(max(line.wait(count, options[name]) for name, line in lines.items() if name in options))
 
     def log_message(self, *_: object) -> None:
         """Standard error stays silent."""

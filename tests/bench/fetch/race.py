@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.bench.fresh import environment
 from tests.hub import Commit, LocalHub, Repo
 
 from .origin import Origin
@@ -28,7 +28,6 @@ REPO = "bench/model"
 FILE = "model.safetensors"
 _SCRIPT = Path(__file__).with_name("contender.py")
 _SECONDS = 300.0
-_STEERING = ("HF_", "HUGGING", "PYTEST_", "COV_", "PYTHONDONTWRITEBYTECODE")
 _COMMANDS = {"curl_then_openssl": ("curl", "openssl"), "curl_to_null": ("curl",), "aria2c": ("aria2c",)}
 
 
@@ -91,7 +90,7 @@ class Course:
     def _file(self) -> dict[str, str]:
         """The one large file, if there is one, for those that do not speak with the Hub."""
         digest = self.digests.get(FILE, "")
-        path = _place(digest)
+        path = place(REPO, digest)
         url, source = f"{self.hub.public_cdn_url}/{path}", self.origin.folder / path
         return {"file": FILE, "digest": digest, "url": url, "source": str(source)}
 
@@ -103,15 +102,15 @@ def course(origin: Origin, files: Mapping[str, bytes | Path], *, options: str = 
     digests = {path: blob.sha256 or hashlib.sha256(blob.read()).hexdigest() for path, blob in repo.files().items()}
     for path, source in files.items():
         if isinstance(source, Path):
-            origin.show(source, _place(digests[path]))
+            origin.show(source, place(REPO, digests[path]))
     with LocalHub([repo]) as hub:
         hub.public_cdn_url = origin.url + options
         yield Course(hub, origin, digests)
 
 
-def _place(digest: str) -> str:
+def place(repo: str, digest: str) -> str:
     """Where the local Hub's locations say that a large file is."""
-    return f"repos/{REPO}/{digest}"
+    return f"repos/{repo}/{digest}"
 
 
 def _installed(contender: str) -> bool:
@@ -121,7 +120,7 @@ def _installed(contender: str) -> bool:
 def _run(job: dict[str, str], endpoint: str) -> Run:
     with subprocess.Popen(
         [sys.executable, "-P", str(_SCRIPT), json.dumps(job)],
-        env=_environment(endpoint, job["folder"]),
+        env=environment(job["folder"], HF_ENDPOINT=endpoint),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -135,14 +134,6 @@ def _run(job: dict[str, str], endpoint: str) -> Run:
             raise
     assert (ready, process.returncode) == ("ready\n", 0), f"{job['contender']} failed"
     return Run(**json.loads(said))
-
-
-def _environment(endpoint: str, folder: str) -> dict[str, str]:
-    """The caller's environment without what steers a Hub client or a proxy."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(_STEERING)}
-    kept = {key: value for key, value in kept.items() if not key.lower().endswith("_proxy")}
-    quiet = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    return kept | quiet | {"HF_ENDPOINT": endpoint, "HF_HOME": folder}
 
 
 def _check(path: Path, digests: Mapping[str, str]) -> None:

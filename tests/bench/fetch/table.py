@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.bench.grid import aligned, markdown, short
+
 
 @dataclass(frozen=True)
 class Row:
@@ -36,11 +38,11 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """The row as text."""
         sign = "" if self.theirs is None else "x"
-        theirs = "" if self.theirs is None else f"{_short(self.theirs)} {self.unit}"
-        limit = "" if self.limit is None else f"{_short(self.limit)}{sign}"
+        theirs = "" if self.theirs is None else f"{short(self.theirs)} {self.unit}"
+        limit = "" if self.limit is None else f"{short(self.limit)}{sign}"
         measure = f"{self.measure:.2f}x" if sign else ""
         verdict = "" if self.limit is None else "missed" if self.missed else "met"
-        return self.what, f"{_short(self.ours)} {self.unit}", self.against, theirs, measure, limit, verdict
+        return self.what, f"{short(self.ours)} {self.unit}", self.against, theirs, measure, limit, verdict
 
 
 HEAD = ("what", "this loader", "beside", "takes", "ratio", "at most", "")
@@ -66,16 +68,9 @@ class Table:
     def page(self) -> str:
         """The table as Markdown."""
         about = [f"- {name}: {text}" for name, text in self.about.items()]
-        lines = [HEAD, ("---",) * len(HEAD), *(row.cells() for row in self.rows)]
-        table = ["| " + " | ".join(cells) + " |" for cells in lines]
+        table = markdown([HEAD, *(row.cells() for row in self.rows)])
         return "\n".join(["# Fetch", "", *about, "", *table, "", *(f"- {note}" for note in self.notes), ""])
 
     def lines(self) -> list[str]:
         """The table for a terminal."""
-        lines = [HEAD, *(row.cells() for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in lines] + self.notes
-
-
-def _short(number: float) -> str:
-    return f"{number:.0f}" if number >= 100 or number == int(number) else f"{number:.3g}"
+        return aligned([HEAD, *(row.cells() for row in self.rows)]) + self.notes
