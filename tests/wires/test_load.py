@@ -313,6 +313,7 @@ def test_the_ring_brings_the_same_model(serve_replica, client, torch, name):
     mapped = load(ModelRequest(name, kind=kind), hub=hub, policy=QUICK, tokenizer=False)
     ringed = load(ModelRequest(name, kind=kind), hub=hub, policy=QUICK, tokenizer=False, engine="ring")
     assert mapped.path == ringed.path == "fast"
+    assert (mapped.engine, ringed.engine) == ("mapping", "ring")
     assert_same_model(torch, mapped.model, ringed.model)
 
 

@@ -20,7 +20,7 @@ from phaita_loader._weights import shards
 
 __all__ = ["NotFast", "Read", "build"]
 
-Read: TypeAlias = Callable[[Sequence[Path]], Mapping[str, torch.Tensor]]
+Read: TypeAlias = Callable[[Sequence[Path]], dict[str, torch.Tensor]]
 
 # In the order in which transformers looks for them.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -50,7 +50,7 @@ def build(
     _refuse_other_modes()
     config, extra = _config(folder, kwargs)
     kind_of_model = _model_class(kind, config, folder)
-    if unknown := extra.keys() - inspect.signature(kind_of_model.__init__).parameters.keys():
+    if extra and (unknown := extra.keys() - inspect.signature(kind_of_model.__init__).parameters.keys()):
         raise NotFast(f"{', '.join(sorted(unknown))} is for from_pretrained")
     weights = read(_files(folder))
     config.dtype = wanted = _dtype(dtype, config, weights)
@@ -60,8 +60,9 @@ def build(
         _tie(model)
     if mode.unclear:
         raise NotFast(f"its buffers depend on torch's default dtype ({', '.join(sorted(mode.unclear))})")
-    _refuse_kept_dtypes(model, wanted)
-    _fill(model, weights, private_copy)
+    if wanted in _HALVES and (model._keep_in_fp32_modules or model._keep_in_fp32_modules_strict):
+        raise NotFast("parts of it keep another dtype")
+    _fill(model, wanted, weights, private_copy)
     return _finished(model, folder)
 
 
@@ -120,8 +121,9 @@ def _dtype(asked: str | torch.dtype | None, config: Any, weights: Mapping[str, t
     """None and "auto" mean the configuration's, else the weights' own."""
     chosen = getattr(torch, asked, asked) if isinstance(asked, str) else asked
     if asked in {None, "auto"}:
-        own = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
-        chosen = getattr(config, "dtype", None) or (own.pop() if len(own) == 1 else None)
+        chosen = getattr(config, "dtype", None)
+        own = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} if chosen is None else set()
+        chosen = own.pop() if len(own) == 1 else chosen
     if isinstance(chosen, torch.dtype) and chosen.is_floating_point:
         return chosen
     raise NotFast(f"its dtype ({chosen}) is not one of floating point")
@@ -134,40 +136,38 @@ def _tie(model: Any) -> None:
         setattr(model.get_submodule(owner), name, model.get_parameter_or_buffer(source))
 
 
-def _refuse_kept_dtypes(model: Any, dtype: torch.dtype) -> None:
-    kept = (getattr(model, name, None) for name in ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict"))
-    if dtype in _HALVES and any(kept):
-        raise NotFast("parts of it keep another dtype")
-    if any(one.is_floating_point() and one.dtype != dtype for one in model.parameters()):
-        raise NotFast("it has parameters of several dtypes")
-
-
-def _fill(model: Any, weights: Mapping[str, torch.Tensor], private_copy: bool) -> None:
+def _fill(model: Any, dtype: torch.dtype, weights: dict[str, torch.Tensor], private_copy: bool) -> None:
     """Every parameter and persistent buffer takes its tensor. Raises NotFast unless the files hold just these.
 
-    What else they hold (another task's head, say) is left out, as transformers leaves it out.
+    What else they hold (another task's head, say) is left out, as transformers leaves it out. `weights` is used up.
     """
     own: dict[str, Any] = model.state_dict(keep_vars=True)
-    places, model._weight_conversions = places_of(model, weights)  # the latter is what saving takes back
-    filled: dict[int, torch.Tensor] = {}
+    places, model._weight_conversions = places_of(model, own, weights)  # the latter is what saving takes back
+    filled: dict[int, tuple[Any, torch.Tensor]] = {}
     for name, place in places.items():
         target, tensor = own[place], weights[name]
         if not isinstance(target, torch.Tensor) or target.shape != tensor.shape:
             raise NotFast(f"{name} has another shape")
-        if filled.setdefault(id(target), tensor).data_ptr() != tensor.data_ptr():
+        if isinstance(target, torch.nn.Parameter) and target.is_floating_point() and target.dtype != dtype:
+            raise NotFast(f"{name} has a dtype of its own")
+        if filled.setdefault(id(target), (target, tensor))[1].data_ptr() != tensor.data_ptr():
             raise NotFast(f"{name} is tied to a tensor of its own")
     if lost := [place for place, target in own.items() if id(target) not in filled]:
         raise NotFast(f"{lost[0]} is not in the files")
-    for target in {id(target): target for target in own.values()}.values():
-        _put(target, filled[id(target)], private_copy)
+    weights.clear()
+    while filled:  # tensors of another dtype go one by one, as they are converted
+        _put(*filled.popitem()[1], private_copy)
     for module in model.modules():
-        module._is_hf_initialized = True  # else its weights are drawn anew when embeddings are resized
+        if not getattr(module, "_is_hf_initialized", False):
+            module._is_hf_initialized = True  # else its weights are drawn anew when embeddings are resized
 
 
 def _put(target: torch.Tensor, tensor: torch.Tensor, private_copy: bool) -> None:
-    target.data = tensor.to(target.dtype, copy=private_copy and tensor.device.type == "cpu")
+    copied = private_copy and tensor.device.type == "cpu"
+    target.data = tensor if target.dtype == tensor.dtype and not copied else tensor.to(target.dtype, copy=copied)
     if isinstance(target, torch.nn.Parameter):
-        target.requires_grad_(tensor.is_floating_point())
+        if target.requires_grad != tensor.is_floating_point():
+            target.requires_grad_(tensor.is_floating_point())
         target._is_hf_initialized = True
 
 

@@ -12,12 +12,12 @@ class NotFast(Exception):
     """Why a model is left to `from_pretrained`."""
 
 
-def places_of(model: Any, names: Iterable[str]) -> tuple[dict[str, str], list[Any]]:
+def places_of(model: Any, own: Mapping[str, Any], names: Iterable[str]) -> tuple[dict[str, str], list[Any]]:
     """For each name in the files the model's own name, where it has one; and the renamings that were used.
 
-    Raises NotFast where values would have to be converted, or two names mean one tensor.
+    `own`: the model's `state_dict(keep_vars=True)`. Raises NotFast where values would have to be converted, or two
+    names mean one tensor.
     """
-    own: dict[str, Any] = model.state_dict(keep_vars=True)
     listed, prefix = list(names), model.base_model_prefix
     places = _distinct({name: _plain(name, own, prefix) for name in listed})
     if {id(own[place]) for place in places.values()} == {id(tensor) for tensor in own.values()}:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any
 
 import torch
@@ -11,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["Skeleton"]
 
 _OF_DEFAULT_DTYPE = frozenset({torch.empty, torch.eye, torch.linspace, torch.logspace, torch.ones, torch.zeros})
+_BLANK = frozenset({torch.empty, torch.zeros})
+_LARGE = 128 << 10  # bytes; from here on glibc maps a block by itself, until it has learned otherwise
 _RANDOM = frozenset({torch.rand, torch.randn})
 _BY_VALUE = frozenset({torch.arange, torch.as_tensor, torch.full, torch.scalar_tensor, torch.tensor})
 _CASTS = frozenset({"float", "to", "type"})
@@ -48,7 +53,8 @@ class Skeleton(TorchFunctionMode):
             return func(*args, **given)
         # Even where torch's default is this dtype: another thread's `from_pretrained` may switch it at any time.
         if func in _OF_DEFAULT_DTYPE:
-            return func(*args, **{**given, "dtype": self._dtype})
+            made = _reserved(args, self._dtype) if func in _BLANK and not given.keys() - {"dtype", "device"} else None
+            return func(*args, **{**given, "dtype": self._dtype}) if made is None else made
         result = func(*args, **given)
         if not _has_fraction(result) or result.dtype == self._dtype:
             return result
@@ -57,6 +63,19 @@ class Skeleton(TorchFunctionMode):
         if name not in _CASTS and not any(_tells_dtype(value) for value in (*args, *given.values())):
             self.unclear.add(name)
         return result
+
+
+def _reserved(shape: tuple[Any, ...], dtype: torch.dtype) -> torch.Tensor | None:
+    """Zeros in pages of their own, which take no memory until they are used; None where they would be few.
+
+    The C library learns from large blocks that are given back to keep such blocks, which would cost megabytes later.
+    """
+    size = shape[0] if len(shape) == 1 and isinstance(shape[0], (list, tuple)) else shape
+    count = prod(size) * dtype.itemsize
+    if count < _LARGE or sys.platform == "win32":
+        return None
+    pages = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=dtype).view(size)
 
 
 def _is_plain(value: Any) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from phaita_loader.errors import Corrupt
 from phaita_loader.listing import is_safe
@@ -27,8 +26,7 @@ def shards(index: Path) -> frozenset[str]:
     return names
 
 
-@dataclass(frozen=True, slots=True)
-class TensorEntry:
+class TensorEntry(NamedTuple):
     """One tensor in a safetensors file: dtype as the format names it ("BF16"), bytes [start, end) of the file."""
 
     name: str
@@ -58,8 +56,8 @@ def safetensors_entries(path: Path) -> tuple[TensorEntry, ...]:
 
 
 def _entry(name: str, item: Any, offset: int) -> TensorEntry:
-    start, end = (int(place) for place in item["data_offsets"])
-    shape = tuple(int(length) for length in item["shape"])
+    start, end = map(int, item["data_offsets"])
+    shape = tuple(map(int, item["shape"]))
     if not 0 <= start <= end or min(shape, default=0) < 0:
         raise ValueError("a tensor ends before it begins")
     return TensorEntry(name, str(item["dtype"]), shape, offset + start, offset + end)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from phaita_loader._engines import Engine, chosen
+from phaita_loader._engines import Engine, Placed, chosen, placed
 from phaita_loader._imports import collector_paused
 from phaita_loader.errors import InitialisationError, LoaderError
 from phaita_loader.request import ModelRequest
@@ -47,10 +47,11 @@ TURN = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A model, and the way in which it was built."""
+    """A model, and the way in which it was built: `engine` is what read the weights, None where transformers did."""
 
     model: Any
     path: Way
+    engine: str | None = None
 
 
 def require_extra(kind: str) -> None:
@@ -103,7 +104,8 @@ def initialise(
             kwargs.setdefault("dtype", request.dtype)
         model = _from_pretrained(_CLASSES[request.kind], verified, {**kwargs, "weights_only": True})
         built = Built(model, "from_pretrained")
-    return built if request.device is None else Built(_moved(built.model, request), built.path)
+    there = request.device is None or (built.path == "fast" and request.device == "cpu")
+    return built if there else Built(_moved(built.model, request), built.path, built.engine)
 
 
 def initialise_tokenizer(verified: VerifiedSnapshot, **kwargs: Any) -> Any:
@@ -126,8 +128,12 @@ def _fast(
     with TURN, collector_paused():
         from phaita_loader._fast import NotFast, build
 
-        def read(files: Sequence[Path]) -> Any:
-            return _tensors(files, request.device, engine, check)
+        used: list[str] = []
+
+        def read(files: Sequence[Path]) -> dict[str, Any]:
+            found = _read(files, request.device, engine, check)
+            used.append(found.engine)
+            return found.tensors
 
         try:
             model = build(verified.path, request.kind, kwargs.get("dtype", request.dtype), given, read, private_copy)
@@ -141,22 +147,23 @@ def _fast(
         ):  # another version of transformers, or files that it reads in its own way: it says what is wrong
             _LOG.debug("%s is left to from_pretrained", request.repo_id, exc_info=True)
             return None
-    return Built(model, "fast")
+    return Built(model, "fast", used[0])
 
 
-def _tensors(files: Sequence[Path], device: str | None, engine: str, check: Callable[[], None]) -> Any:
-    """Mapped, unless they go to CUDA or an engine was named. Raises InitialisationError where the latter fails."""
+def _read(files: Sequence[Path], device: str | None, engine: str, check: Callable[[], None]) -> Placed:
+    """The tensors of the files: mapped, unless they go to CUDA or an engine was named.
+
+    Raises InitialisationError where the latter fails.
+    """
     from phaita_loader._mapping import mapped
 
     safetensors = all(file.suffix == ".safetensors" for file in files)
     if not safetensors or (engine == "auto" and _device_type(device) != "cuda"):
-        return mapped(files)
+        return Placed(mapped(files), "mapping")
     import torch
 
-    from phaita_loader._engines import placed
-
     try:
-        return placed(files, torch.device(device or "cpu"), engine, check=check).tensors
+        return placed(files, torch.device(device or "cpu"), engine, check=check)
     except (LoaderError, LookupError):
         raise
     except Exception as error:

@@ -41,7 +41,7 @@ class Loaded:
 
     model: None for the kinds "tokenizer" and "config". tokenizer: None unless asked for. config: transformers'.
     path: how the model was built; "fast" where that gives what transformers' `from_pretrained` gives, bit by bit.
-    timings: seconds per step.
+    engine: what read the weights then: "mapping", "ring" or a library's name. timings: seconds per step.
     """
 
     model: Any
@@ -49,6 +49,7 @@ class Loaded:
     config: Any
     snapshot: Snapshot
     path: Way = "from_pretrained"
+    engine: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -93,7 +94,6 @@ def load(
         )
     again: Verify = "size" if verify == "size" else "auto"  # `fetch` has digested all, and stamped it
     whole = steps.run("verify", lambda: verified(snapshot, hub.cache_dir, again, steps.check))
-    warm(asked.device)
     steps.run("import", imports.finish)
     words = config = built = None
     if asked.kind == "config":
@@ -101,13 +101,14 @@ def load(
     elif asked.kind == "tokenizer":
         words = steps.run("tokenizer", lambda: initialise_tokenizer(whole, **kwargs))
     else:
+        warm(asked.device)
         words = steps.run("tokenizer", lambda: initialise_tokenizer(whole)) if tokenizer else None
         build = partial(initialise, whole, fast=fast, private_copy=private_copy, engine=engine, check=steps.check)
         built = steps.run("initialise", lambda: build(**kwargs))
         config = built.model.config
     if built is None:
         return Loaded(None, words, config, snapshot, timings=steps.timings)
-    return Loaded(built.model, words, config, snapshot, built.path, steps.timings)
+    return Loaded(built.model, words, config, snapshot, built.path, built.engine, steps.timings)
 
 
 def _importing(imports: Imports, listen: Listener) -> Listener:
