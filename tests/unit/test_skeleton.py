@@ -82,3 +82,19 @@ def test_a_dtype_that_torch_s_default_decides_is_unclear(torch, skeleton, operat
     with skeleton(torch.float32) as mode:
         operation(torch.arange(3))
     assert mode.unclear == set()
+
+
+def test_large_blanks_are_as_torch_makes_them(torch, skeleton):
+    """They lie in pages of their own, of which the C library learns nothing."""
+    with skeleton(torch.bfloat16):
+        made = [torch.empty((1000, 1000)), torch.zeros(1000, 1000), torch.empty(torch.Size([1000, 1000]))]
+        apart = torch.zeros(1000, 1000, device="meta")
+        whole = torch.zeros(1000, 1000, dtype=torch.int64)
+        counted = torch.zeros(1000, 1000, requires_grad=True)
+    for tensor in made:
+        assert (tensor.shape, tensor.dtype) == ((1000, 1000), torch.bfloat16)
+        tensor += 1
+        assert tensor.sum() == 1_000_000
+    assert apart.is_meta
+    assert whole.dtype == torch.int64
+    assert counted.requires_grad

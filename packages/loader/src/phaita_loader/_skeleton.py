@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -42,8 +43,7 @@ class Skeleton(TorchFunctionMode):
     ) -> Any:
         """Called by torch for each of its functions."""
         given = kwargs or {}
-        name = getattr(func, "__name__", "")
-        if name.endswith("_") and not name.endswith("__"):
+        if _is_in_place(func):
             target = args[0] if args else given.get("tensor")  # torch.nn.init hands its tensor on by name
             if isinstance(target, torch.nn.Parameter):
                 return target
@@ -53,16 +53,24 @@ class Skeleton(TorchFunctionMode):
             return func(*args, **given)
         # Even where torch's default is this dtype: another thread's `from_pretrained` may switch it at any time.
         if func in _OF_DEFAULT_DTYPE:
-            made = _reserved(args, self._dtype) if func in _BLANK and not given.keys() - {"dtype", "device"} else None
+            blank = func in _BLANK and not any(value is not None for value in given.values())
+            made = _reserved(args, self._dtype) if blank else None
             return func(*args, **{**given, "dtype": self._dtype}) if made is None else made
         result = func(*args, **given)
-        if not _has_fraction(result) or result.dtype == self._dtype:
+        if not isinstance(result, torch.Tensor) or result.dtype == self._dtype or not _has_fraction(result):
             return result
         if func in _BY_VALUE and _is_plain(args):
             return func(*args, **{**given, "dtype": self._dtype})
+        name = getattr(func, "__name__", str(func))
         if name not in _CASTS and not any(_tells_dtype(value) for value in (*args, *given.values())):
             self.unclear.add(name)
         return result
+
+
+@lru_cache(maxsize=1024)
+def _is_in_place(func: Callable[..., Any]) -> bool:
+    name = getattr(func, "__name__", "")
+    return name.endswith("_") and not name.endswith("__")
 
 
 def _reserved(shape: tuple[Any, ...], dtype: torch.dtype) -> torch.Tensor | None:
