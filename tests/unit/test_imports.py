@@ -102,10 +102,13 @@ def test_imports_run_in_a_thread_of_their_own(module):
     assert gc.isenabled()
 
 
-def test_nothing_is_imported_unless_it_is_started(module):
-    name = module("never_started", "")
-    Imports((name,)).finish()
+def test_what_was_not_started_is_imported_by_finish_itself(module):
+    name = module("never_started", "import gc, threading\nTHREAD = threading.current_thread()\n")
+    imports = Imports((name,))
     assert name not in sys.modules
+    imports.finish()
+    assert sys.modules[name].THREAD is threading.current_thread()
+    assert gc.isenabled()
 
 
 def test_a_module_that_fails_is_left_to_whoever_needs_it(module):

@@ -40,7 +40,7 @@ def collector_paused() -> Iterator[None]:
 
 
 class Imports:
-    """What building a model needs, imported in a thread of its own from `start` on; `finish` waits for it."""
+    """What building a model needs: imported in a thread of its own from `start` on, if that is called, by `finish`."""
 
     def __init__(self, modules: tuple[str, ...] = _MODULES) -> None:
         self._modules = modules
@@ -54,8 +54,10 @@ class Imports:
             self._thread.start()
 
     def finish(self) -> None:
-        """Two threads that import the same modules could see them half made, so nobody imports them before this."""
-        if self._thread is not None:
+        """Wait for the thread, since two that import the same modules could see them half made; or import them here."""
+        if self._thread is None:
+            self._run()
+        else:
             self._thread.join()
 
     def _run(self) -> None:

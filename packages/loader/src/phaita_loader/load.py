@@ -94,7 +94,6 @@ def load(
         )
     again: Verify = "size" if verify == "size" else "auto"  # `fetch` has digested all, and stamped it
     whole = steps.run("verify", lambda: verified(snapshot, hub.cache_dir, again, steps.check))
-    steps.run("import", imports.finish)
     words = config = built = None
     if asked.kind == "config":
         config = steps.run("config", lambda: initialise_config(whole, **kwargs))
@@ -102,6 +101,7 @@ def load(
         words = steps.run("tokenizer", lambda: initialise_tokenizer(whole, **kwargs))
     else:
         warm(asked.device)
+        steps.run("import", imports.finish)
         words = steps.run("tokenizer", lambda: initialise_tokenizer(whole)) if tokenizer else None
         build = partial(initialise, whole, fast=fast, private_copy=private_copy, engine=engine, check=steps.check)
         built = steps.run("initialise", lambda: build(**kwargs))
