@@ -49,7 +49,7 @@ ARCHITECTURES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
     ),
     "llama": ("LlamaForCausalLM", ("auto", "causal_lm"), _GROUPED),
     "mistral": ("MistralForCausalLM", ("auto", "causal_lm"), _GROUPED),
-    "mpnet": ("MPNetForMaskedLM", ("masked_lm",), _TEXT),
+    "mpnet": ("MPNetForMaskedLM", ("auto", "masked_lm"), _TEXT),
     "opt": (
         "OPTForCausalLM",
         ("auto", "causal_lm"),
@@ -64,7 +64,7 @@ ARCHITECTURES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
     ),
     "qwen2": ("Qwen2ForCausalLM", ("auto", "causal_lm"), {**_GROUPED, "tie_word_embeddings": True}),
     "qwen3": ("Qwen3ForCausalLM", ("auto", "causal_lm"), {**_GROUPED, "head_dim": 16}),
-    "roberta": ("RobertaForMaskedLM", ("masked_lm",), {**_TEXT, "max_position_embeddings": 40}),
+    "roberta": ("RobertaForMaskedLM", ("auto", "masked_lm"), {**_TEXT, "max_position_embeddings": 40}),
     "t5": (
         "T5ForConditionalGeneration",
         ("auto",),
@@ -85,12 +85,18 @@ ARCHITECTURES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
 }
 
 
-def save(folder: Path, model_type: str, dtype: str = "float32", **more: Any) -> Path:
-    """A model of that type in the folder, as `save_pretrained` writes it; `more` goes there."""
+# With a pooler, which masked language models don't have.
+_ENCODERS = {"mpnet": "MPNetModel", "roberta": "RobertaModel"}
+
+
+def save(folder: Path, model_type: str, dtype: str = "float32", kind: str = "", **more: Any) -> Path:
+    """A model of that type in the folder, for that kind, as `save_pretrained` writes it; `more` goes there."""
     import torch
     import transformers
 
     architecture, _, sizes = ARCHITECTURES[model_type]
+    if kind == "auto":
+        architecture = _ENCODERS.get(model_type, architecture)
     config = transformers.AutoConfig.for_model(model_type, **sizes)
     torch.manual_seed(7)
     model = getattr(transformers, architecture)(config)

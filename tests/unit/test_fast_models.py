@@ -162,6 +162,22 @@ def test_who_changes_the_file_in_place_is_followed_unless_the_copy_is_private(to
     assert not torch.equal(logits(torch, ours), kept)
 
 
+def test_the_copy_is_private_whichever_way_was_taken(torch, folder, theirs):
+    made = built(folder, "causal_lm", private_copy=True, kwargs={"attn_implementation": "eager"})
+    assert made.path == "from_pretrained"
+    assert made.model.lm_head.weight is made.model.transformer.wte.weight
+    kept = {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
+    with (folder / "model.safetensors").open("r+b") as opened:
+        opened.seek(-4096, 2)
+        opened.write(bytes(4096))
+    assert all(torch.equal(made.model.state_dict()[name], tensor) for name, tensor in kept.items())
+
+
+def test_who_holds_the_lock_may_load(folder):
+    with import_module("phaita_loader.initialise").TURN:
+        assert built(folder, "causal_lm").path == "fast"
+
+
 def test_a_file_that_is_replaced_is_not_followed(torch, folder, ours):
     kept = logits(torch, ours)
     file = folder / "model.safetensors"
@@ -175,36 +191,51 @@ def test_memory_of_a_model_that_is_gone_is_given_back(folder):
     def mappings() -> int:
         return Path("/proc/self/maps").read_text().count(str(folder / "model.safetensors"))
 
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    open_before = descriptors()
     made = [built(folder, "causal_lm").model for _ in range(3)]
     assert mappings() == 3
+    assert descriptors() == open_before
     made.clear()
     assert mappings() == 0
+
+
+def state(model):
+    """Parameters and buffers, also those that are saved nowhere, and which names are one tensor."""
+    tensors = {**model.state_dict(keep_vars=True), **dict(model.named_buffers())}
+    return tensors, sorted(sorted(name for name in tensors if tensors[name] is one) for one in tensors.values())
+
+
+def same(torch, one, other) -> bool:
+    (mine, ties), (theirs, expected) = state(one), state(other)
+    return (
+        ties == expected
+        and mine.keys() == theirs.keys()
+        and all(mine[name].dtype == theirs[name].dtype and torch.equal(mine[name], theirs[name]) for name in theirs)
+    )
 
 
 @pytest.mark.parametrize("beside", ["ours", "from_pretrained"])
 def test_threads(torch, transformers, tmp_path, beside):
     """Four threads of ours; or three, and one that loads by plain `from_pretrained`, which takes no turns."""
-    folders = {name: save(tmp_path / name, name, "bfloat16") for name in ("gpt2", "mistral", "deberta-v2", "qwen2")}
-    expected = {name: transformers.AutoModel.from_pretrained(folder).state_dict() for name, folder in folders.items()}
+    plain = transformers.AutoModelForCausalLM.from_pretrained
+    folders = {name: save(tmp_path / name, name, "bfloat16") for name in ("gpt2", "mistral", "opt", "qwen2")}
+    expected = {name: plain(folder) for name, folder in folders.items()}
+    switches = (torch.nn.init.normal_, transformers.PreTrainedModel.tie_weights, torch.get_default_dtype())
     failed: list[str] = []
 
-    def run(name: str, folder: Path, plain: bool) -> None:
+    def run(name: str, folder: Path, ours: bool) -> None:
         for _ in range(8):
-            made = None if plain else built(folder)
-            found = (made.model if made else transformers.AutoModel.from_pretrained(folder)).state_dict()
-            same = (
-                (plain or made.path == "fast")
-                and found.keys() == expected[name].keys()
-                and all(
-                    found[key].dtype == tensor.dtype and torch.equal(found[key], tensor)
-                    for key, tensor in expected[name].items()
-                )
-            )
-            if not same:
+            made = built(folder, "causal_lm") if ours else None
+            if made and made.path != "fast":
+                failed.append(f"{name} by {made.path}")
+            if not same(torch, made.model if made else plain(folder), expected[name]):
                 failed.append(name)
 
     threads = [
-        threading.Thread(target=run, args=(name, folder, beside != "ours" and name == "deberta-v2"))
+        threading.Thread(target=run, args=(name, folder, beside == "ours" or name != "mistral"))
         for name, folder in folders.items()
     ]
     for thread in threads:
@@ -212,4 +243,16 @@ def test_threads(torch, transformers, tmp_path, beside):
     for thread in threads:
         thread.join()
     assert failed == []
-    assert torch.get_default_dtype() == torch.float32
+    assert switches == (torch.nn.init.normal_, transformers.PreTrainedModel.tie_weights, torch.get_default_dtype())
+
+
+def test_no_switch_of_the_process_is_touched(torch, transformers, folder, monkeypatch):
+    """The walk that draws values would patch torch.nn.init meanwhile."""
+    touched: list[str] = []
+    monkeypatch.setattr(torch, "set_default_dtype", lambda _: touched.append("default dtype"))
+    walk = transformers.PreTrainedModel.initialize_weights
+    monkeypatch.setattr(
+        transformers.PreTrainedModel, "initialize_weights", lambda model: touched.append("init") or walk(model)
+    )
+    assert built(folder, "causal_lm").path == "fast"
+    assert touched == []

@@ -40,10 +40,10 @@ def saved(tmp_path_factory):
     """A folder with that model, made once."""
     made = {}
 
-    def of(model_type: str, dtype: str = "float32") -> Path:
-        key = (model_type, dtype)
+    def of(model_type: str, dtype: str = "float32", kind: str = "") -> Path:
+        key = (model_type, dtype, kind)
         if key not in made:
-            made[key] = save(tmp_path_factory.mktemp(model_type), model_type, dtype)
+            made[key] = save(tmp_path_factory.mktemp(model_type), *key[:2], kind=kind)
         return made[key]
 
     return of
@@ -107,10 +107,19 @@ def named(model, what: str):
     return found.items() if isinstance(found, dict) else found
 
 
+def test_the_fast_way_takes_what_is_compared_here_and_nothing_else():
+    compared = import_module("phaita_loader._fast").COMPARED
+    assert {(name, kind) for name, kinds in compared.items() for kind in kinds} == set(ALL)
+
+
+def test_what_was_not_compared_is_left_to_transformers(saved):
+    assert built(saved("gpt2"), "sequence_classification").path == "from_pretrained"
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "kind"), ALL)
 def test_equal(saved, torch, transformers, tmp_path, name, kind, dtype):
-    folder = saved(name, dtype)
+    folder = saved(name, dtype, kind)
     before = torch.get_rng_state()
     ours = built(folder, kind)
     assert ours.path == ("from_pretrained" if (name, dtype) in LEFT_TO_TRANSFORMERS else "fast")
@@ -252,3 +261,44 @@ def test_a_default_device_is_left_to_transformers(saved, torch):
     folder = saved("bert")
     with torch.device("meta"), pytest.raises(InitialisationError, match="meta device"):
         built(folder)
+
+
+def test_remote_code_is_neither_run_nor_asked_for(tmp_path, monkeypatch):
+    """transformers would ask on the terminal; here nobody answers."""
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    told = {"model_type": "unheard-of", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (folder / "config.json").write_text(json.dumps(told))
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: ...\nclass Model: ...\n")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
+    with pytest.raises(InitialisationError, match="ValueError: The repository"):
+        built(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_wider_head_of_the_same_bytes_is_no_tie(torch, transformers, tmp_path):
+    """A pickled transpose lies where the embedding lies."""
+    folder = tmp_path / "transposed"
+    config = transformers.GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=32, bos_token_id=0, eos_token_id=0)
+    model = transformers.GPT2LMHeadModel(config)
+    model.save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    weights = model.state_dict()
+    torch.save({**weights, "lm_head.weight": weights["transformer.wte.weight"].t()}, folder / "pytorch_model.bin")
+    ours = built(folder, "causal_lm")
+    assert ours.path == "from_pretrained"
+    assert not torch.equal(ours.model.lm_head.weight, ours.model.transformer.wte.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("adapter_config.json", {"peft_type": "LORA"}), ("config.json", {"auto_map": {"AutoModel": "code.Model"}})],
+)
+def test_more_than_a_model_in_a_folder_is_not_fast(saved, tmp_path, name, content):
+    fast, names = import_module("phaita_loader._fast"), import_module("phaita_loader._names")
+    folder = tweak(saved("bert"), tmp_path / "more", dict)
+    there = folder / name
+    known = json.loads(there.read_text()) if there.exists() else {}
+    there.write_text(json.dumps({**known, **content}))
+    with pytest.raises(names.NotFast):
+        fast.build(folder, "auto", None, {}, import_module("phaita_loader._mapping").mapped)

@@ -144,21 +144,6 @@ def test_a_shape_that_is_not_that_of_the_bytes_is_corrupt(tmp_path):
         staging.staged([path], CPU)
 
 
-def test_tensors_may_overlap_and_have_gaps_between(tmp_path):
-    """The format forbids it; whoever reads such a file gets the bytes that its header names."""
-    where = {"a": [0, 4], "b": [2, 6], "c": [9, 10], "d": [0, 10]}
-    header = {
-        name: {"dtype": "U8", "shape": [end - begin], "data_offsets": [begin, end]}
-        for name, (begin, end) in where.items()
-    }
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(with_header(header, bytes(range(10))))
-    tensors = staging.staged([path], CPU, ring=Ring(2, 3, 2))
-    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
-        name: list(range(begin, end)) for name, (begin, end) in where.items()
-    }
-
-
 def test_only_what_is_wanted_is_read(saved):
     paths = saved({"a": numbers(8), "b": numbers(8), "c": numbers(8)})
     read = Opened()

@@ -98,8 +98,18 @@ def test_an_index_that_is_none(tmp_path: Path, text: str) -> None:
 
 
 def test_where_a_tensor_lies(tmp_path: Path) -> None:
-    header = json.dumps({"w": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [4, 16]}}).encode()
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}}).encode()
     path = tmp_path / "model.safetensors"
-    path.write_bytes(with_header(header, bytes(16)))
+    path.write_bytes(with_header(header, bytes(12)))
     begin = 8 + len(header)
-    assert safetensors_entries(path) == (TensorEntry("w", "BF16", (2, 3), begin + 4, begin + 16),)
+    assert safetensors_entries(path) == (TensorEntry("w", "BF16", (2, 3), begin, begin + 12),)
+
+
+@pytest.mark.parametrize("spans", [((0, 4), (0, 4)), ((0, 4), (2, 6)), ((0, 4), (5, 9)), ((1, 5),)], ids=str)
+def test_tensors_lie_side_by_side(tmp_path: Path, spans: tuple[tuple[int, int], ...]) -> None:
+    """As safetensors itself demands: two names for the same bytes would be one tensor for two parameters."""
+    entries = {str(n): {"dtype": "U8", "shape": [b - a], "data_offsets": [a, b]} for n, (a, b) in enumerate(spans)}
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(with_header(json.dumps(entries).encode(), bytes(spans[-1][1])))
+    with pytest.raises(Corrupt, match="overlap"):
+        safetensors_entries(path)

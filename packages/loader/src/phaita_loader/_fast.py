@@ -14,16 +14,18 @@ from typing import Any, TypeAlias
 
 import torch
 
+from phaita_loader._imports import collector_paused
 from phaita_loader._names import NotFast, places_of
 from phaita_loader._skeleton import Skeleton
 from phaita_loader._weights import shards
 
-__all__ = ["NotFast", "Read", "build"]
+__all__ = ["COMPARED", "NotFast", "Read", "build"]
 
 Read: TypeAlias = Callable[[Sequence[Path]], dict[str, torch.Tensor]]
 
 # In the order in which transformers looks for them.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_FILES_ALONE = {"local_files_only": True, "trust_remote_code": False}  # None would ask on the terminal
 _MAPPINGS = {
     "auto": "MODEL_MAPPING",
     "causal_lm": "MODEL_FOR_CAUSAL_LM_MAPPING",
@@ -31,6 +33,26 @@ _MAPPINGS = {
     "sequence_classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
 }
 _HALVES = (torch.float16, torch.bfloat16)
+_DTYPES = (*_HALVES, torch.float32, torch.float64)
+
+# What tests/unit/test_fast_way.py compares bit by bit, and nothing else: architectures differ in more than can be seen.
+COMPARED: dict[str, frozenset[str]] = {
+    "bart": frozenset({"auto"}),
+    "bert": frozenset({"auto", "masked_lm"}),
+    "deberta-v2": frozenset({"auto", "masked_lm"}),
+    "distilbert": frozenset({"auto", "masked_lm"}),
+    "electra": frozenset({"auto", "masked_lm"}),
+    "gpt2": frozenset({"auto", "causal_lm"}),
+    "llama": frozenset({"auto", "causal_lm"}),
+    "mistral": frozenset({"auto", "causal_lm"}),
+    "mpnet": frozenset({"auto", "masked_lm"}),
+    "opt": frozenset({"auto", "causal_lm"}),
+    "qwen2": frozenset({"auto", "causal_lm"}),
+    "qwen3": frozenset({"auto", "causal_lm"}),
+    "roberta": frozenset({"auto", "masked_lm"}),
+    "t5": frozenset({"auto"}),
+    "vit": frozenset({"auto"}),
+}
 
 
 def build(
@@ -52,10 +74,11 @@ def build(
     kind_of_model = _model_class(kind, config, folder)
     if extra and (unknown := extra.keys() - inspect.signature(kind_of_model.__init__).parameters.keys()):
         raise NotFast(f"{', '.join(sorted(unknown))} is for from_pretrained")
-    weights = read(_files(folder))
-    config.dtype = wanted = _dtype(dtype, config, weights)
+    files = _files(folder)
+    weights = read(files)
+    config.dtype = wanted = _dtype(dtype, config, weights if len(files) == 1 else {})  # an index may name a dtype
     config.name_or_path = str(folder)
-    with Skeleton(wanted) as mode:
+    with collector_paused(), Skeleton(wanted) as mode:
         model = kind_of_model(config, **extra)
         _tie(model)
     if mode.unclear:
@@ -71,7 +94,8 @@ def _refuse_other_modes() -> None:
     from transformers.integrations import is_deepspeed_zero3_enabled
 
     patches: Any = getattr(sys.modules.get("transformers.monkey_patching"), "get_patch_mapping", dict)()
-    if patches or is_deepspeed_zero3_enabled() or "ACCELERATE_USE_FSDP" in os.environ:
+    renames = getattr(sys.modules.get("transformers.conversion_mapping"), "USER_REGISTERED_MAPPINGS", None)
+    if patches or renames or is_deepspeed_zero3_enabled() or "ACCELERATE_USE_FSDP" in os.environ:
         raise NotFast("transformers is patched or sharded in this process")
     if torch.get_default_device().type != "cpu":
         raise NotFast("torch's default device is another than the CPU")
@@ -80,14 +104,14 @@ def _refuse_other_modes() -> None:
 def _config(folder: Path, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, **_FILES_ALONE)
     if not kwargs:
         return config, {}
     if "torch_dtype" in kwargs:
         raise NotFast("torch_dtype is for from_pretrained")
     known = {name: value for name, value in kwargs.items() if hasattr(config, name)}
     if known:
-        config, rest = AutoConfig.from_pretrained(folder, local_files_only=True, return_unused_kwargs=True, **known)
+        config, rest = AutoConfig.from_pretrained(folder, return_unused_kwargs=True, **_FILES_ALONE, **known)
         if rest:
             raise NotFast(f"{', '.join(sorted(rest))} is for from_pretrained")
     return config, {name: value for name, value in kwargs.items() if name not in known}
@@ -97,13 +121,16 @@ def _model_class(kind: str, config: Any, folder: Path) -> Any:
     """The class transformers would take. Raises NotFast for all that is more than one native model from one folder."""
     import transformers
 
+    if kind not in COMPARED.get(config.model_type, ()):
+        raise NotFast(f"{config.model_type} as {kind} was not compared")
     special = ("auto_map", "quantization_config", "transformers_weights", "fusion_config")
-    found = [name for name in special if getattr(config, name, None)]
+    found = [name for name in special if getattr(config, name, None) is not None]
     if found or config.sub_configs or getattr(type(config), "extra_files", None):
         raise NotFast(f"its configuration has {', '.join(found) or 'parts of its own'}")
     if (folder / "adapter_config.json").exists():
         raise NotFast("it has an adapter")
-    chosen = getattr(transformers, _MAPPINGS[kind]).get(type(config), None)
+    with collector_paused():
+        chosen = getattr(transformers, _MAPPINGS[kind]).get(type(config), None)
     if not inspect.isclass(chosen) or not chosen.__module__.startswith("transformers.models."):
         raise NotFast(f"transformers has no one class of its own for {config.model_type}")
     return chosen
@@ -124,9 +151,9 @@ def _dtype(asked: str | torch.dtype | None, config: Any, weights: Mapping[str, t
         chosen = getattr(config, "dtype", None)
         own = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} if chosen is None else set()
         chosen = own.pop() if len(own) == 1 else chosen
-    if isinstance(chosen, torch.dtype) and chosen.is_floating_point:
+    if chosen in _DTYPES:
         return chosen
-    raise NotFast(f"its dtype ({chosen}) is not one of floating point")
+    raise NotFast(f"its dtype is {chosen}")
 
 
 def _tie(model: Any) -> None:
@@ -150,7 +177,7 @@ def _fill(model: Any, dtype: torch.dtype, weights: dict[str, torch.Tensor], priv
             raise NotFast(f"{name} has another shape")
         if isinstance(target, torch.nn.Parameter) and target.is_floating_point() and target.dtype != dtype:
             raise NotFast(f"{name} has a dtype of its own")
-        if filled.setdefault(id(target), (target, tensor))[1].data_ptr() != tensor.data_ptr():
+        if not _is_same(filled.setdefault(id(target), (target, tensor))[1], tensor):
             raise NotFast(f"{name} is tied to a tensor of its own")
     if lost := [place for place, target in own.items() if id(target) not in filled]:
         raise NotFast(f"{lost[0]} is not in the files")
@@ -162,12 +189,18 @@ def _fill(model: Any, dtype: torch.dtype, weights: dict[str, torch.Tensor], priv
             module._is_hf_initialized = True  # else its weights are drawn anew when embeddings are resized
 
 
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one is other or (
+        one.data_ptr() == other.data_ptr() and one.stride() == other.stride() and one.dtype == other.dtype
+    )
+
+
 def _put(target: torch.Tensor, tensor: torch.Tensor, private_copy: bool) -> None:
     copied = private_copy and tensor.device.type == "cpu"
     target.data = tensor if target.dtype == tensor.dtype and not copied else tensor.to(target.dtype, copy=copied)
     if isinstance(target, torch.nn.Parameter):
-        if target.requires_grad != tensor.is_floating_point():
-            target.requires_grad_(tensor.is_floating_point())
+        if target.requires_grad != target.is_floating_point():
+            target.requires_grad_(target.is_floating_point())
         target._is_hf_initialized = True
 
 

@@ -6,7 +6,7 @@ import gc
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 
 __all__ = ["Imports", "collector_paused"]
@@ -39,6 +39,19 @@ def collector_paused() -> Iterator[None]:
                 gc.enable()
 
 
+def _after_fork() -> None:
+    """The threads that were inside are not in this process."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    if _INSIDE and _INSIDE[0]:
+        gc.enable()
+    _INSIDE.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Imports:
     """What building a model needs: imported in a thread of its own from `start` on, if that is called, by `finish`."""
 
@@ -46,12 +59,19 @@ class Imports:
         self._modules = modules
         self._thread: threading.Thread | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether the thread was started."""
+        return self._thread is not None
+
     def start(self) -> None:
         """Begin; a second time does nothing."""
         if self._thread is None:
             # No daemon: a process that ends in the middle of loading torch's libraries would have to end it for them.
-            self._thread = threading.Thread(target=self._run, name="phaita-loader-imports")
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="phaita-loader-imports")
+            with suppress(RuntimeError):  # no thread is left to be had; `finish` imports
+                thread.start()
+                self._thread = thread
 
     def finish(self) -> None:
         """Wait for the thread, since two that import the same modules could see them half made; or import them here."""

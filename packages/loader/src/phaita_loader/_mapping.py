@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -33,11 +32,10 @@ def mapped(files: Iterable[Path]) -> dict[str, torch.Tensor]:
 
 def _safetensors(file: Path) -> dict[str, torch.Tensor]:
     entries = safetensors_entries(file)
-    with file.open("rb") as opened:
-        if sys.platform == "win32":  # it reserves memory for every page that might be written, so for the whole file
-            buffer: Any = bytearray(opened.read())
-        else:
-            buffer = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+    if sys.platform == "win32":  # it reserves memory for every page that might be written, so for the whole file
+        buffer: Any = bytearray(file.read_bytes())
+    else:  # Python's own mmap would keep a descriptor open for each file
+        buffer = torch.from_file(str(file), shared=False, size=file.stat().st_size, dtype=torch.uint8).numpy()
     return {entry.name: _tensor(buffer, entry) for entry in entries}
 
 

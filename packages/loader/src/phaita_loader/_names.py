@@ -20,7 +20,9 @@ def places_of(model: Any, own: Mapping[str, Any], names: Iterable[str]) -> tuple
     """
     listed, prefix = list(names), model.base_model_prefix
     places = _distinct({name: _plain(name, own, prefix) for name in listed})
-    if {id(own[place]) for place in places.values()} == {id(tensor) for tensor in own.values()}:
+    # Old names of norms are changed even where they lie beside the model, and saving changes them back.
+    old = any(name.endswith((".beta", ".gamma")) for name in listed)
+    if not old and {id(own[place]) for place in places.values()} == {id(tensor) for tensor in own.values()}:
         return places, []
     return _renamed(model, listed, own)
 

@@ -49,9 +49,13 @@ def safetensors_entries(path: Path) -> tuple[TensorEntry, ...]:
         entries = tuple(_entry(name, item, 8 + length) for name, item in items if name != "__metadata__")
     except _SENSELESS as error:
         raise Corrupt(f"{path.name} has a broken safetensors header") from error
-    promised = max((entry.end for entry in entries), default=8 + length)
-    if promised != size:
-        raise Corrupt(f"{path.name} is {size} bytes long, its header says {promised}")
+    place = 8 + length
+    for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):
+        if entry.start != place:
+            raise Corrupt(f"{path.name} has tensors that overlap, or bytes of none")
+        place = entry.end
+    if place != size:
+        raise Corrupt(f"{path.name} is {size} bytes long, its header says {place}")
     return entries
 
 

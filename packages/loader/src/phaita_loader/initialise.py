@@ -41,7 +41,7 @@ _CLASSES = {
 
 _CHECK = "check the kind and the keywords, and that these versions of torch and transformers know the architecture"
 
-TURN = threading.Lock()
+TURN = threading.RLock()
 """transformers switches process-wide defaults while it builds a model: whoever builds one beside a load takes turns."""
 
 
@@ -103,6 +103,8 @@ def initialise(
         if request.dtype is not None:
             kwargs.setdefault("dtype", request.dtype)
         model = _from_pretrained(_CLASSES[request.kind], verified, {**kwargs, "weights_only": True})
+        if private_copy and hasattr(model, "parameters"):  # `output_loading_info` makes it a tuple
+            _copied(model)
         built = Built(model, "from_pretrained")
     there = request.device is None or (built.path == "fast" and request.device == "cpu")
     return built if there else Built(_moved(built.model, request), built.path, built.engine)
@@ -125,29 +127,34 @@ def _fast(
     request = verified.snapshot.request
     own = {"dtype", "trust_remote_code", "weights_only"}
     given = {name: value for name, value in kwargs.items() if name not in own}
-    with TURN, collector_paused():
+    with collector_paused():
         from phaita_loader._fast import NotFast, build
+    used: list[str] = []
 
-        used: list[str] = []
+    def read(files: Sequence[Path]) -> dict[str, Any]:
+        found = _read(files, request.device, engine, check)
+        used.append(found.engine)
+        return found.tensors
 
-        def read(files: Sequence[Path]) -> dict[str, Any]:
-            found = _read(files, request.device, engine, check)
-            used.append(found.engine)
-            return found.tensors
-
-        try:
+    try:
+        with TURN:
             model = build(verified.path, request.kind, kwargs.get("dtype", request.dtype), given, read, private_copy)
-        except NotFast as reason:
-            _LOG.debug("%s is left to from_pretrained: %s", request.repo_id, reason)
-            return None
-        except LoaderError:
-            raise
-        except (
-            Exception
-        ):  # another version of transformers, or files that it reads in its own way: it says what is wrong
-            _LOG.debug("%s is left to from_pretrained", request.repo_id, exc_info=True)
-            return None
+    except (LoaderError, MemoryError):
+        raise
+    except Exception as error:
+        # What is no NotFast: another version of transformers, or files that it reads in its own way, and complains of.
+        level = logging.DEBUG if engine == "auto" else logging.WARNING
+        unforeseen = None if isinstance(error, NotFast) else error
+        _LOG.log(level, "%s is left to from_pretrained: %s", request.repo_id, error, exc_info=unforeseen)
+        return None
     return Built(model, "fast", used[0])
+
+
+def _copied(model: Any) -> None:
+    """Every tensor on the CPU gets memory of its own; those that are one tensor stay one."""
+    for tensor in {id(one): one for one in (*model.parameters(), *model.buffers())}.values():
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 def _read(files: Sequence[Path], device: str | None, engine: str, check: Callable[[], None]) -> Placed:

@@ -85,7 +85,7 @@ def load(
     refuse_engine(engine, asked.device)
     imports = Imports()
     with bar() if listen is None else nullcontext(listen) as shown:
-        told = shown if asked.kind in {"config", "tokenizer"} else _importing(imports, shown)
+        told = shown if asked.kind in {"config", "tokenizer"} else _importing(imports, asked.device, shown)
         snapshot = steps.run(
             "fetch",
             lambda: fetch(
@@ -100,7 +100,8 @@ def load(
     elif asked.kind == "tokenizer":
         words = steps.run("tokenizer", lambda: initialise_tokenizer(whole, **kwargs))
     else:
-        warm(asked.device)
+        if not imports.begun:
+            warm(asked.device)
         steps.run("import", imports.finish)
         words = steps.run("tokenizer", lambda: initialise_tokenizer(whole)) if tokenizer else None
         build = partial(initialise, whole, fast=fast, private_copy=private_copy, engine=engine, check=steps.check)
@@ -111,11 +112,12 @@ def load(
     return Loaded(built.model, words, config, snapshot, built.path, built.engine, steps.timings)
 
 
-def _importing(imports: Imports, listen: Listener) -> Listener:
+def _importing(imports: Imports, device: str | None, listen: Listener) -> Listener:
     """A listener that starts the imports when it is known that bytes will be waited for."""
 
     def heard(event: Event) -> None:
-        if isinstance(event, Plan):
+        if isinstance(event, Plan) and not imports.begun:
+            warm(device)
             imports.start()
         listen(event)
 
