@@ -324,3 +324,24 @@ def test_an_engine_that_can_t_be_used_is_a_value_error_before_any_request(serve_
     with pytest.raises(ValueError, match="ring"):
         load("gpt2", hub=client(hub), engine=engine)
     assert not hub.seen
+
+
+@pytest.mark.parametrize(
+    ("keyword", "owner"),
+    [
+        ({"revision": "v1"}, "ModelRequest"),
+        ({"device": "cuda"}, "ModelRequest"),
+        ({"trust_remote_code": True}, "ModelRequest"),
+        ({"token": "hf_secret"}, "Hub"),
+        ({"local_files_only": True}, "Hub"),
+        ({"deadline": 3.0}, "Policy"),
+    ],
+    ids=str,
+)
+def test_a_keyword_of_another_place_is_a_value_error_before_any_request(serve, client, keyword, owner):
+    """transformers would take it, and load main all the same."""
+    hub = serve()
+    with pytest.raises(ValueError, match=owner) as refused:
+        load("gpt2", hub=client(hub), **keyword)
+    assert "secret" not in str(refused.value)
+    assert not hub.seen

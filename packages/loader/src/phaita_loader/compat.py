@@ -110,6 +110,8 @@ def _load(
     kwargs.pop("resume_download", None)  # PHAITA's own code passes it on; every download resumes
     if kwargs.pop("local_files_only", False):
         hub = hub.as_offline()
+    if kwargs.pop("force_download", False):  # what it is good for: bytes that are right, whatever the cache has
+        kwargs.setdefault("verify", "full")
     request = ModelRequest(model_name, revision or "main", model_type, trust_remote_code=trust)
     return load(request, hub=hub, policy=policy, tokenizer=tokenizer, **kwargs)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, TypeVar
 
@@ -75,11 +75,13 @@ def load(
     takes safetensors to a device: "ring", "fastsafetensors", "instanttensor", "runai", or "auto".
 
     Raises ModelDownloadError where the bytes can't be had, InitialisationError where they make no model,
-    DeadlineExceeded between any two steps, ValueError for a request that can't be meant.
+    DeadlineExceeded between any two steps, ValueError for a request that can't be meant, or a keyword that belongs to
+    the request, the Hub or the Policy.
     """
     asked = ModelRequest(request) if isinstance(request, str) else request
     hub, policy = hub or Hub(), policy or Policy()
     steps = _Steps(asked, Deadline.after(policy.deadline, clock.now()), clock, clock.now(), {})
+    _refuse_strays(kwargs)
     refuse_pickles(kwargs)
     require_extra(asked.kind)
     refuse_engine(engine, asked.device)
@@ -110,6 +112,20 @@ def load(
     if built is None:
         return Loaded(None, words, config, snapshot, timings=steps.timings)
     return Loaded(built.model, words, config, snapshot, built.path, built.engine, steps.timings)
+
+
+# transformers would take some of these, and silently leave them out for a folder, as which it gets the model.
+_OWNERS = {
+    "ModelRequest": {field.name for field in fields(ModelRequest)} - {"dtype"},
+    "Hub": {"cache_dir", "endpoints", "force_download", "local_files_only", "offline", "proxies", "token"},
+    "Policy": {"max_retries", *(field.name for field in fields(Policy))},
+}
+
+
+def _refuse_strays(kwargs: Mapping[str, Any]) -> None:
+    for owner, names in _OWNERS.items():
+        if stray := sorted(names & kwargs.keys()):
+            raise ValueError(f"{', '.join(stray)}: not for load itself; what is like it belongs to {owner}(...)")
 
 
 def _importing(imports: Imports, device: str | None, listen: Listener) -> Listener:
