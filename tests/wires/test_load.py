@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from importlib import import_module
 from pathlib import Path
 
@@ -345,3 +346,15 @@ def test_a_keyword_of_another_place_is_a_value_error_before_any_request(serve, c
         load("gpt2", hub=client(hub), **keyword)
     assert "secret" not in str(refused.value)
     assert not hub.seen
+
+
+@pytest.mark.torch
+def test_force_download_trusts_nothing_that_is_cached(serve_replica, client):
+    """Bits that rotted without a trace: only a digest finds them."""
+    hub = client(serve_replica("gpt2"))
+    blob = (fetch(ModelRequest("gpt2", kind="config"), hub=hub, policy=QUICK).path / "config.json").resolve()
+    right, before = blob.read_bytes(), blob.stat()
+    blob.write_bytes(right.replace(b"gpt2", b"gtp2"))
+    os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert robust_model_download("gpt2", "config", hub=hub, policy=QUICK, force_download=True).model_type == "gpt2"
+    assert blob.read_bytes() == right
