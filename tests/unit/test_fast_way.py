@@ -30,9 +30,7 @@ def torch():
 
 @pytest.fixture(scope="module")
 def transformers():
-    module = import_module("transformers")
-    module.logging.set_verbosity_error()
-    return module
+    return import_module("transformers")
 
 
 @pytest.fixture(scope="module")
