@@ -300,3 +300,11 @@ def test_more_than_a_model_in_a_folder_is_not_fast(saved, tmp_path, name, conten
     there.write_text(json.dumps({**known, **content}))
     with pytest.raises(names.NotFast):
         fast.build(folder, "auto", None, {}, import_module("phaita_loader._mapping").mapped)
+
+
+def test_the_guide_names_what_is_compared():
+    compared = import_module("phaita_loader._fast").COMPARED
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
+    for kind in CLASSES:
+        names = sorted(name for name, kinds in compared.items() if kind in kinds)
+        assert f"| `{kind}` | {', '.join(names)} |" in guide
