@@ -1,9 +1,11 @@
-"""An environment without traces of the machine's own, for every room."""
+"""For every room: an environment without traces of the machine's own, and the libraries that not all need."""
 
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from huggingface_hub import constants
@@ -20,3 +22,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # For the processes that tests start; this one has read its own long ago.
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+
+
+@pytest.fixture(scope="session")
+def torch() -> ModuleType:
+    """Imported when a test asks for it: not every Python under test has it."""
+    return import_module("torch")
+
+
+@pytest.fixture(scope="session")
+def transformers() -> ModuleType:
+    """As `torch`."""
+    return import_module("transformers")

@@ -83,11 +83,6 @@ def test_a_library_that_can_not_reach_a_device_says_so(installed):
 
 
 @pytest.fixture
-def torch():
-    return import_module("torch")
-
-
-@pytest.fixture
 def save(tmp_path, torch):
     """Writes shards, and gives their paths."""
     save_file = import_module("safetensors.torch").save_file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import io
 import pickle
 import sys
@@ -14,19 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.architectures import inputs, save
-from tests.unit.test_fast_way import built
+from tests.unit.test_fast_way import built, digests
 
 pytestmark = pytest.mark.torch
-
-
-@pytest.fixture(scope="module")
-def torch():
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    return import_module("transformers")
 
 
 @pytest.fixture
@@ -44,10 +33,6 @@ def ours(folder):
 @pytest.fixture
 def theirs(folder, transformers):
     return transformers.AutoModelForCausalLM.from_pretrained(folder)
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
 def logits(torch, model):

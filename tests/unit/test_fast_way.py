@@ -24,16 +24,6 @@ LEFT_TO_TRANSFORMERS = {("t5", "bfloat16"), ("t5", "float16")}
 
 
 @pytest.fixture(scope="module")
-def torch():
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    return import_module("transformers")
-
-
-@pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A folder with that model, made once."""
     made = {}
@@ -63,9 +53,13 @@ def ties(model):
     return sorted(sorted(names) for names in groups.values())
 
 
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
 def written(model, folder: Path) -> dict[str, str]:
     model.save_pretrained(folder)
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    return digests(folder)
 
 
 def tensors_of(value):

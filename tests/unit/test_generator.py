@@ -20,11 +20,6 @@ PEOPLE = [WHEEZING, COLD, BABY]
 
 
 @pytest.fixture(scope="module")
-def torch() -> Any:
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
 def generator() -> Any:
     return import_module("phaita.models.generator")
 

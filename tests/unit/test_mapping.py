@@ -15,11 +15,6 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.fixture(scope="module")
-def torch():
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
 def mapped():
     return import_module("phaita_loader._mapping").mapped
 

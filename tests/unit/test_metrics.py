@@ -12,11 +12,6 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.fixture(scope="module")
-def torch():
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
 def metrics():
     return import_module("phaita.training.metrics")
 

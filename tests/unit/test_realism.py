@@ -26,11 +26,6 @@ PARTS = ("fluency", "coherence", "medical_relevance")
 
 
 @pytest.fixture(scope="module")
-def torch() -> Any:
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
 def realism() -> Any:
     return import_module("phaita.utils.realism_scorer")
 

@@ -9,11 +9,6 @@ import pytest
 pytestmark = pytest.mark.torch
 
 
-@pytest.fixture(scope="module")
-def torch():
-    return import_module("torch")
-
-
 @pytest.fixture
 def skeleton():
     return import_module("phaita_loader._skeleton").Skeleton

@@ -19,11 +19,6 @@ SHORT = TrainingConfig(num_epochs=4, seed=1)
 
 
 @pytest.fixture(scope="module")
-def torch():
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
 def train():
     return import_module("phaita.training").train_discriminator
 

@@ -24,11 +24,6 @@ TEXTS = [WHEEZE, "a dry cough", "coughing up blood and chest pain since last nig
 
 
 @pytest.fixture(scope="module")
-def torch():
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
 def phaita():
     return import_module("phaita.models.discriminator")
 

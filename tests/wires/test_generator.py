@@ -28,11 +28,6 @@ PEOPLE = [WHEEZING, COLD, PatientPresentation("J21.9", ("poor_feeding",), "child
 
 
 @pytest.fixture(scope="module")
-def torch():
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
 def phaita():
     return import_module("phaita.models.generator")
 

@@ -28,16 +28,6 @@ MISTRAL = "mistralai/Mistral-7B-Instruct-v0.2"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-@pytest.fixture(scope="module")
-def torch():
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    return import_module("transformers")
-
-
 @pytest.fixture
 def serve_replica(serve):
     """The local Hub with one replica."""

@@ -28,11 +28,6 @@ TEXTS = ["I have a fever. And a dry cough.", "wheezing", "", "The stock market f
 
 
 @pytest.fixture(scope="module")
-def torch():
-    return import_module("torch")
-
-
-@pytest.fixture(scope="module")
 def realism():
     return import_module("phaita.utils.realism_scorer")
 

@@ -164,7 +164,7 @@ def _tie(model: Any) -> None:
 
 
 def _fill(model: Any, dtype: torch.dtype, weights: dict[str, torch.Tensor], private_copy: bool) -> None:
-    """Every parameter and persistent buffer takes its tensor. Raises NotFast unless the files hold just these.
+    """Every parameter and persistent buffer takes its tensor. Raises NotFast unless the files hold them all.
 
     What else they hold (another task's head, say) is left out, as transformers leaves it out. `weights` is used up.
     """
