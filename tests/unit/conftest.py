@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from pytest_socket import disable_socket, enable_socket
 
-from phaita_loader._cache import RepoCache
+from phaita_loader._cache.repo import RepoCache
 from tests.unit.fakes import FakeClock, FakeHub
 from tests.unit.scene import Scene
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phaita_loader._partial import Partial
+from phaita_loader._transfer.partial import Partial
 from tests.unit.fakes import listed, noise
 
 DATA = noise(1000)

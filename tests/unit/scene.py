@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from filelock import FileLock
 
-from phaita_loader._cache import RepoCache
-from phaita_loader._leftovers import present
-from phaita_loader._route import Route
+from phaita_loader._cache.repo import RepoCache
+from phaita_loader._transfer.blob import BlobTransfer
+from phaita_loader._transfer.context import Route
+from phaita_loader._transfer.leftovers import present
 from phaita_loader.policy import Policy
 from phaita_loader.progress import Event
-from phaita_loader.transfer import BlobTransfer
 from tests.unit.fakes import COMMIT, FakeHub, Gives, listed, noise
 
 NAME = "model.safetensors"

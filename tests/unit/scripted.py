@@ -10,7 +10,7 @@ from typing import Any
 
 import urllib3
 
-from phaita_loader._url import host
+from phaita_loader._http.url import host
 from phaita_loader.hub import Body, Hub
 from phaita_loader.listing import RemoteFile
 from tests.unit.fakes import COMMIT

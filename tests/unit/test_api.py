@@ -14,9 +14,9 @@ import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaita_loader import _api
-from phaita_loader._api import Page, list_commit, read_page
-from phaita_loader._wire import Limits, Target
+from phaita_loader._http.client import Limits, Target
+from phaita_loader._hub import api as _api
+from phaita_loader._hub.api import Page, list_commit, read_page
 from phaita_loader.errors import Corrupt, ModelDownloadError
 from phaita_loader.listing import Listing, RemoteFile
 from phaita_loader.retry import Transient

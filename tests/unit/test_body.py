@@ -5,8 +5,8 @@ import io
 import pytest
 import urllib3
 
-from phaita_loader._body import Body, open_body
-from phaita_loader._wire import Limits, Target
+from phaita_loader._http.client import Limits, Target
+from phaita_loader._hub.body import Body, open_body
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
 from tests.unit.fakes import SIGNED, listed, noise

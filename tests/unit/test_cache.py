@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._cache import RepoCache, Verify
+from phaita_loader._cache.repo import RepoCache, Verify
 from phaita_loader.listing import SMALL, Listing, RemoteFile
 from tests.unit.fakes import COMMIT, OTHER_COMMIT, listed, listing_of, noise, safetensors
 

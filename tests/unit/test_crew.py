@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from phaita_loader._cache import RepoCache
-from phaita_loader._crew import bring
-from phaita_loader._leftovers import present
-from phaita_loader._route import Route
+from phaita_loader._cache.repo import RepoCache
+from phaita_loader._transfer.context import Route
+from phaita_loader._transfer.leftovers import present
+from phaita_loader._transfer.scheduler import bring
 from phaita_loader.errors import Corrupt, NotFound
 from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Deadline, Policy

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phaita_loader._digest import RunningDigest, digest_of, digest_of_bytes, stamp, stamped
+from phaita_loader._cache.digest import RunningDigest, digest_of, digest_of_bytes, stamp, stamped
 from phaita_loader.listing import Algorithm
 from tests.unit.fakes import noise
 

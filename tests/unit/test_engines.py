@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from phaita_loader._engines import chosen, placed
+from phaita_loader._build.engines import chosen, placed
 
 MODULES = {"fastsafetensors": "fastsafetensors", "instanttensor": "instanttensor", "runai": "runai_model_streamer"}
 MIB = 1 << 20

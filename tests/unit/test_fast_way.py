@@ -100,7 +100,7 @@ def named(model, what: str):
 
 
 def test_the_fast_way_takes_what_is_compared_here_and_nothing_else():
-    compared = import_module("phaita_loader._fast").COMPARED
+    compared = import_module("phaita_loader._build.fast").COMPARED
     assert {(name, kind) for name, kinds in compared.items() for kind in kinds} == set(ALL)
 
 
@@ -287,17 +287,17 @@ def test_a_wider_head_of_the_same_bytes_is_no_tie(torch, transformers, tmp_path)
     [("adapter_config.json", {"peft_type": "LORA"}), ("config.json", {"auto_map": {"AutoModel": "code.Model"}})],
 )
 def test_more_than_a_model_in_a_folder_is_not_fast(saved, tmp_path, name, content):
-    fast, names = import_module("phaita_loader._fast"), import_module("phaita_loader._names")
+    fast, names = import_module("phaita_loader._build.fast"), import_module("phaita_loader._build.weight_names")
     folder = tweak(saved("bert"), tmp_path / "more", dict)
     there = folder / name
     known = json.loads(there.read_text()) if there.exists() else {}
     there.write_text(json.dumps({**known, **content}))
     with pytest.raises(names.NotFast):
-        fast.build(folder, "auto", None, {}, import_module("phaita_loader._mapping").mapped)
+        fast.build(folder, "auto", None, {}, import_module("phaita_loader._build.mapping").mapped)
 
 
 def test_the_guide_names_what_is_compared():
-    compared = import_module("phaita_loader._fast").COMPARED
+    compared = import_module("phaita_loader._build.fast").COMPARED
     guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
     for kind in CLASSES:
         names = sorted(name for name, kinds in compared.items() if kind in kinds)

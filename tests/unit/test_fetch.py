@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from phaita_loader._cache import RepoCache
+from phaita_loader._cache.repo import RepoCache
 from phaita_loader.errors import Corrupt, DeadlineExceeded, RateLimited, Unreachable
 from phaita_loader.fetch import fetch
 from phaita_loader.listing import RemoteFile

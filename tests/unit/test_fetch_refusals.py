@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._cache import RepoCache
+from phaita_loader._cache.repo import RepoCache
 from phaita_loader.errors import AccessDenied, Corrupt, ModelDownloadError, NotCached, NotFound, StorageError
 from phaita_loader.fetch import fetch
 from phaita_loader.listing import Listing

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from phaita_loader._url import host
+from phaita_loader._http.url import host
 from phaita_loader.errors import AccessDenied, NotCached
 from phaita_loader.hub import Hub
 from phaita_loader.retry import Transient

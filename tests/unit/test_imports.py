@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._imports import Imports, collector_paused
+from phaita_loader._build.imports import Imports, collector_paused
 
 
 @pytest.fixture(autouse=True)

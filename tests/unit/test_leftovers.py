@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from phaita_loader._leftovers import clean, present
-from phaita_loader._partial import Partial
-from phaita_loader._record import FORMAT, NAME
+from phaita_loader._transfer.journal import FORMAT, NAME
+from phaita_loader._transfer.leftovers import clean, present
+from phaita_loader._transfer.partial import Partial
 from phaita_loader.listing import RemoteFile
 from tests.unit.partials import DATA, FILE, left_behind
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture(scope="module")
 def mapped():
-    return import_module("phaita_loader._mapping").mapped
+    return import_module("phaita_loader._build.mapping").mapped
 
 
 def write(path: Path, entries: dict[str, tuple[str, list[int], bytes]], padding: int = 0) -> Path:

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from phaita_loader._url import host
+from phaita_loader._http.url import host
 from phaita_loader.errors import AccessDenied, Corrupt, NotFound
 from phaita_loader.hub import Hub
 from phaita_loader.retry import Transient

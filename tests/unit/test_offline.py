@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from phaita_loader._cache import RepoCache
+from phaita_loader._cache.repo import RepoCache
 from phaita_loader.errors import NotCached
 from phaita_loader.fetch import fetch
 from phaita_loader.request import ModelRequest

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaita_loader._leftovers import present
-from phaita_loader._partial import Partial
-from phaita_loader._pieces import spans_with
+from phaita_loader._transfer.leftovers import present
+from phaita_loader._transfer.partial import Partial
+from phaita_loader._transfer.segments import spans_with
 from phaita_loader.listing import RemoteFile
 from tests.unit.partials import DATA, FILE, left_behind
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaita_loader._pieces import SPLIT_FROM, Piece, Pieces, Span, gaps, spans_with
+from phaita_loader._transfer.segments import SPLIT_FROM, Piece, Pieces, Span, gaps, spans_with
 
 MIB = 1 << 20
 SIZES = st.integers(SPLIT_FROM, 300 * MIB)

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from phaita_loader._cache import RepoCache
-from phaita_loader._stock import Stock
+from phaita_loader._cache.inventory import Stock
+from phaita_loader._cache.repo import RepoCache
 from phaita_loader.errors import DeadlineExceeded, NotCached, NotFound, Unreachable
 from phaita_loader.fetch import fetch, plan
 from phaita_loader.policy import Policy

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._leftovers import present
-from phaita_loader._partial import Partial
-from phaita_loader._recorder import FLUSH, Recorder
+from phaita_loader._transfer.flusher import FLUSH, Recorder
+from phaita_loader._transfer.leftovers import present
+from phaita_loader._transfer.partial import Partial
 from phaita_loader.listing import RemoteFile
 
 MIB = 1 << 20

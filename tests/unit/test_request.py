@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaita_loader._cache import RepoCache
+from phaita_loader._cache.repo import RepoCache
 from phaita_loader.request import KINDS, ModelRequest, may_need, needed
 
 REPO_IDS = ["gpt2", "bert-base-uncased", "microsoft/deberta-v3-base", "mistralai/Mistral-7B-Instruct-v0.2", "a/b_c.d"]

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture
 def skeleton():
-    return import_module("phaita_loader._skeleton").Skeleton
+    return import_module("phaita_loader._build.skeleton").Skeleton
 
 
 def test_no_value_is_drawn_for_a_parameter(torch, skeleton):

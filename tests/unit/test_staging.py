@@ -17,8 +17,8 @@ from phaita_loader.errors import Corrupt
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
-staging = import_module("phaita_loader._staging")
-dtypes = import_module("phaita_loader._dtypes")
+staging = import_module("phaita_loader._build.staging")
+dtypes = import_module("phaita_loader._build.dtypes")
 
 CPU = torch.device("cpu")
 Ring = staging.Ring

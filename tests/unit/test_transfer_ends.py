@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from phaita_loader._partial import Partial
-from phaita_loader._route import Route
+from phaita_loader._transfer.blob import BlobTransfer
+from phaita_loader._transfer.context import Route
+from phaita_loader._transfer.partial import Partial
 from phaita_loader.errors import NotFound, StorageError
 from phaita_loader.policy import Policy
 from phaita_loader.progress import Wait
 from phaita_loader.retry import Transient
-from phaita_loader.transfer import BlobTransfer
 from tests.unit.fakes import COMMIT, FakeClock, FakeHub, Gives, noise
 from tests.unit.scene import CUT, DATA, NAME, Scene
 

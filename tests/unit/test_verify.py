@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._cache import Verify
+from phaita_loader._cache.repo import Verify
 from phaita_loader.errors import Corrupt
 from phaita_loader.fetch import Snapshot, fetch
 from phaita_loader.listing import SMALL

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from phaita_loader._warm import warm
+from phaita_loader._build.cuda_context import warm
 
 
 class Driver:
@@ -102,7 +102,7 @@ def test_the_real_driver_or_none():
 
 CONTEXT = """
 import ctypes, sys
-from phaita_loader._warm import warm
+from phaita_loader._build.cuda_context import warm
 warm("cuda").join()
 assert "torch" not in sys.modules
 driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._weights import TensorEntry, safetensors_entries, shards
+from phaita_loader._weight_files import TensorEntry, safetensors_entries, shards
 from phaita_loader.errors import Corrupt
 from tests.unit.fakes import safetensors
 

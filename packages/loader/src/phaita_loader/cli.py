@@ -13,7 +13,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from phaita_loader._pool import proxy_for
+from phaita_loader._http.urllib3_pool import proxy_for
 from phaita_loader.errors import LoaderError
 from phaita_loader.fetch import Planned, fetch, plan
 from phaita_loader.hub import Hub

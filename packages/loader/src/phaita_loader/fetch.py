@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from phaita_loader._cache import RepoCache, Verify
+from phaita_loader._cache.inventory import Cached, Stock
+from phaita_loader._cache.repo import RepoCache, Verify
 from phaita_loader._classify import advice, storage_failure, too_large
-from phaita_loader._crew import bring
-from phaita_loader._leftovers import clean, present
-from phaita_loader._lookup import Lookup
-from phaita_loader._route import Route
-from phaita_loader._stock import Cached, Stock
+from phaita_loader._resolve import Lookup
+from phaita_loader._transfer.context import Route
+from phaita_loader._transfer.leftovers import clean, present
+from phaita_loader._transfer.scheduler import bring
 from phaita_loader.errors import Attempt, DeadlineExceeded, LoaderError, NotFound, StorageError
 from phaita_loader.hub import Hub
 from phaita_loader.listing import Listing, RemoteFile, clashing, too_long

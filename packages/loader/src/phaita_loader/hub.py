@@ -21,15 +21,15 @@ import urllib3
 from huggingface_hub import constants, get_session, get_token, hf_hub_url
 from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]  # no __all__
 
-from phaita_loader._api import Page, list_commit, read_page
-from phaita_loader._body import Body, open_body
 from phaita_loader._bounded import bounded
 from phaita_loader._classify import LOGIN
-from phaita_loader._client import GivenClient
-from phaita_loader._endpoints import Endpoints
-from phaita_loader._pool import GivenPool, Pool
-from phaita_loader._url import bare, basic_auth
-from phaita_loader._wire import Limits, Opener, Target
+from phaita_loader._http.client import Limits, Opener, Target
+from phaita_loader._http.given_client import GivenClient
+from phaita_loader._http.url import bare, basic_auth
+from phaita_loader._http.urllib3_pool import GivenPool, Pool
+from phaita_loader._hub.api import Page, list_commit, read_page
+from phaita_loader._hub.body import Body, open_body
+from phaita_loader._hub.endpoints import Endpoints
 from phaita_loader.errors import AccessDenied, NotCached
 from phaita_loader.listing import Listing, RemoteFile
 from phaita_loader.retry import Transient

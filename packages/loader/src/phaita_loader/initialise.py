@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from phaita_loader._engines import Engine, Placed, chosen, placed
-from phaita_loader._imports import collector_paused
+from phaita_loader._build.engines import Engine, Placed, chosen, placed
+from phaita_loader._build.imports import collector_paused
 from phaita_loader.errors import InitialisationError, LoaderError
 from phaita_loader.request import ModelRequest
 from phaita_loader.verify import VerifiedSnapshot
@@ -128,7 +128,7 @@ def _fast(
     own = {"dtype", "trust_remote_code", "weights_only"}
     given = {name: value for name, value in kwargs.items() if name not in own}
     with collector_paused():
-        from phaita_loader._fast import NotFast, build
+        from phaita_loader._build.fast import NotFast, build
     used: list[str] = []
 
     def read(files: Sequence[Path]) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _read(files: Sequence[Path], device: str | None, engine: str, check: Callabl
 
     Raises InitialisationError where the latter fails.
     """
-    from phaita_loader._mapping import mapped
+    from phaita_loader._build.mapping import mapped
 
     safetensors = all(file.suffix == ".safetensors" for file in files)
     if not safetensors or (engine == "auto" and _device_type(device) != "cuda"):

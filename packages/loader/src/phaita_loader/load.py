@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, TypeVar
 
-from phaita_loader._cache import Verify
-from phaita_loader._engines import Engine
-from phaita_loader._imports import Imports
-from phaita_loader._warm import warm
+from phaita_loader._build.cuda_context import warm
+from phaita_loader._build.engines import Engine
+from phaita_loader._build.imports import Imports
+from phaita_loader._cache.repo import Verify
 from phaita_loader.errors import DeadlineExceeded, LoaderError
 from phaita_loader.fetch import Snapshot, fetch
 from phaita_loader.hub import Hub

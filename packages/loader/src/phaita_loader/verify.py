@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from phaita_loader._cache import RepoCache, Verify
-from phaita_loader._weights import safetensors_entries, shards
+from phaita_loader._cache.repo import RepoCache, Verify
+from phaita_loader._weight_files import safetensors_entries, shards
 from phaita_loader.errors import Corrupt
 from phaita_loader.fetch import Snapshot
 

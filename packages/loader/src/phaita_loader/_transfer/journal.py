@@ -13,7 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from phaita_loader._pieces import Span, spans_with
+from phaita_loader._transfer.segments import Span, spans_with
 from phaita_loader.listing import RemoteFile
 
 __all__ = ["FORMAT", "NAME", "Record", "note", "read"]

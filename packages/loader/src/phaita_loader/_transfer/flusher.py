@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 
-from phaita_loader._disk import sync
-from phaita_loader._partial import Partial
+from phaita_loader._transfer.disk import sync
+from phaita_loader._transfer.partial import Partial
 
 __all__ = ["FLUSH", "Recorder"]
 

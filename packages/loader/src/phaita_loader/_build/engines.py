@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from phaita_loader._weights import safetensors_entries
+from phaita_loader._weight_files import safetensors_entries
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ def placed(
             if engine != "auto":
                 raise
             logger.warning("%s can't load the weights (%r); they are loaded without it", name, error)
-    from phaita_loader._staging import staged
+    from phaita_loader._build.staging import staged
 
     return Placed(staged(shards, device, wanted, check=check), "ring")
 
@@ -88,7 +88,7 @@ def _by_library(
     name: str, shards: Sequence[Path], device: torch.device, wanted: Callable[[str], bool]
 ) -> dict[str, torch.Tensor]:
     """What a library made of the files; one that made something else of a tensor than its header says is an error."""
-    from phaita_loader._dtypes import dtype_of
+    from phaita_loader._build.dtypes import dtype_of
 
     headers = {entry.name: entry for shard in shards for entry in safetensors_entries(shard) if wanted(entry.name)}
     with _current(device) as at:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from phaita_loader._url import checked_endpoint
+from phaita_loader._http.url import checked_endpoint
 from phaita_loader.errors import AccessDenied, ModelDownloadError, NotFound, Unreachable
 from phaita_loader.retry import Transient
 

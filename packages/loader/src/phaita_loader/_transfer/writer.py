@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from phaita_loader._digest import RunningDigest, digest_of_bytes
-from phaita_loader._partial import Partial
-from phaita_loader._pieces import Piece, Pieces
-from phaita_loader._recorder import FLUSH, Recorder
+from phaita_loader._cache.digest import RunningDigest, digest_of_bytes
+from phaita_loader._transfer.flusher import FLUSH, Recorder
+from phaita_loader._transfer.partial import Partial
+from phaita_loader._transfer.segments import Piece, Pieces
 from phaita_loader.listing import SMALL, RemoteFile
 from phaita_loader.retry import Transient
 

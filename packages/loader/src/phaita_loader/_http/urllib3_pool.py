@@ -17,10 +17,10 @@ from urllib.request import getproxies, proxy_bypass
 import truststore
 import urllib3
 
-from phaita_loader._head import heeding
-from phaita_loader._log import guard
-from phaita_loader._url import Place, bare, basic_auth, place
-from phaita_loader._wire import Answer, Limits
+from phaita_loader._http.client import Answer, Limits
+from phaita_loader._http.redact import guard
+from phaita_loader._http.response_head import heeding
+from phaita_loader._http.url import Place, bare, basic_auth, place
 from phaita_loader.errors import Unreachable
 
 __all__ = ["GivenPool", "Pool", "proxy_for"]

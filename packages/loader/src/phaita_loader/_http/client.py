@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from phaita_loader._classify import network_failure, status_failure
-from phaita_loader._url import checked_hop, host, place
+from phaita_loader._http.url import checked_hop, host, place
 from phaita_loader.errors import ModelDownloadError
 from phaita_loader.retry import Transient
 

@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit
 
 from phaita_loader._bounded import bounded
 from phaita_loader._classify import network_failure
-from phaita_loader._url import host
-from phaita_loader._wire import Answer, Limits, Opener, Target, abort, follow, hang_up
+from phaita_loader._http.client import Answer, Limits, Opener, Target, abort, follow, hang_up
+from phaita_loader._http.url import host
 from phaita_loader.errors import Corrupt
 from phaita_loader.listing import Listing, consistent, listed_commit, listed_file
 from phaita_loader.retry import Transient

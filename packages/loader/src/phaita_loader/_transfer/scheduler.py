@@ -11,12 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from phaita_loader._pieces import SPLIT_FROM
-from phaita_loader._route import Route
+from phaita_loader._transfer.blob import BlobTransfer
+from phaita_loader._transfer.context import Route
+from phaita_loader._transfer.segments import SPLIT_FROM
 from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Deadline
 from phaita_loader.retry import CREDIT, Transient
-from phaita_loader.transfer import BlobTransfer
 
 __all__ = ["bring"]
 

@@ -8,7 +8,7 @@ import threading
 
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
-from phaita_loader._route import Route
+from phaita_loader._transfer.context import Route
 from phaita_loader.listing import RemoteFile
 from phaita_loader.progress import Wait
 

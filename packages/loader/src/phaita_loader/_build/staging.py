@@ -26,9 +26,9 @@ from typing import cast
 
 import torch
 
-from phaita_loader._dtypes import dtype_of
-from phaita_loader._lanes import Lane, lane_to
-from phaita_loader._weights import TensorEntry, safetensors_entries
+from phaita_loader._build.dtypes import dtype_of
+from phaita_loader._build.copy_streams import Lane, lane_to
+from phaita_loader._weight_files import TensorEntry, safetensors_entries
 from phaita_loader.errors import Corrupt
 
 __all__ = ["Ring", "staged"]

@@ -6,12 +6,12 @@ import errno
 import threading
 from collections.abc import Callable
 
-from phaita_loader._assembly import Assembly
+from phaita_loader._cache.digest import stamp
 from phaita_loader._classify import storage_failure
-from phaita_loader._digest import stamp
-from phaita_loader._lock import BlobLock
-from phaita_loader._route import Route
-from phaita_loader._team import Team
+from phaita_loader._transfer.context import Route
+from phaita_loader._transfer.lock import BlobLock
+from phaita_loader._transfer.workers import Team
+from phaita_loader._transfer.writer import Assembly
 from phaita_loader.errors import Corrupt, StorageError
 from phaita_loader.listing import SMALL, RemoteFile
 from phaita_loader.progress import Received, Resumed, Verified

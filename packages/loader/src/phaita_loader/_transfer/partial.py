@@ -14,10 +14,10 @@ from contextlib import suppress
 from io import BytesIO, FileIO
 from pathlib import Path
 
-from phaita_loader._disk import moved, renamed, sync, write
-from phaita_loader._leftovers import left_of
-from phaita_loader._pieces import Span, gaps, spans_with
-from phaita_loader._record import Record, note, read
+from phaita_loader._transfer.disk import moved, renamed, sync, write
+from phaita_loader._transfer.journal import Record, note, read
+from phaita_loader._transfer.leftovers import left_of
+from phaita_loader._transfer.segments import Span, gaps, spans_with
 from phaita_loader.listing import RemoteFile
 
 __all__ = ["Partial"]

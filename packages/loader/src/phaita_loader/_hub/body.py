@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from phaita_loader._classify import network_failure
-from phaita_loader._url import host
-from phaita_loader._wire import Answer, Limits, Opener, Target, abort, finish, follow, hang_up
+from phaita_loader._http.client import Answer, Limits, Opener, Target, abort, finish, follow, hang_up
+from phaita_loader._http.url import host
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
 

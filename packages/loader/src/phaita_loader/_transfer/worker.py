@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from phaita_loader._assembly import Assembly
-from phaita_loader._pieces import Piece
-from phaita_loader._route import Route
+from phaita_loader._transfer.context import Route
+from phaita_loader._transfer.segments import Piece
+from phaita_loader._transfer.writer import Assembly
 from phaita_loader.hub import Body
 from phaita_loader.progress import Dropped, Received
 from phaita_loader.retry import Transient

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from phaita_loader._record import read
+from phaita_loader._transfer.journal import read
 from phaita_loader.listing import RemoteFile
 
 __all__ = ["clean", "left_of", "present"]

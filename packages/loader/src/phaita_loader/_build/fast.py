@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 
 import torch
 
-from phaita_loader._imports import collector_paused
-from phaita_loader._names import NotFast, places_of
-from phaita_loader._skeleton import Skeleton
-from phaita_loader._weights import shards
+from phaita_loader._build.imports import collector_paused
+from phaita_loader._build.weight_names import NotFast, places_of
+from phaita_loader._build.skeleton import Skeleton
+from phaita_loader._weight_files import shards
 
 __all__ = ["COMPARED", "NotFast", "Read", "build"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from phaita_loader._log import guard
-from phaita_loader._wire import Answer, Limits
+from phaita_loader._http.client import Answer, Limits
+from phaita_loader._http.redact import guard
 
 __all__ = ["GivenClient"]
 

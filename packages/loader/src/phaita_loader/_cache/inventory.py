@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phaita_loader._cache import RepoCache, Verify
-from phaita_loader._weights import shards
+from phaita_loader._cache.repo import RepoCache, Verify
+from phaita_loader._weight_files import shards
 from phaita_loader.errors import Corrupt, NotCached
 from phaita_loader.hub import Hub
 from phaita_loader.listing import Listing, RemoteFile

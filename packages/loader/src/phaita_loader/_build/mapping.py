@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from phaita_loader._dtypes import dtype_of
-from phaita_loader._weights import TensorEntry, safetensors_entries
+from phaita_loader._build.dtypes import dtype_of
+from phaita_loader._weight_files import TensorEntry, safetensors_entries
 
 __all__ = ["mapped"]
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from phaita_loader._digest import digest_of, stamp, stamped
+from phaita_loader._cache.digest import digest_of, stamp, stamped
 from phaita_loader.errors import Corrupt
 from phaita_loader.listing import SMALL, Listing, RemoteFile, listed_commit, listed_file
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from phaita_loader._bounded import bounded
-from phaita_loader._stock import Cached
+from phaita_loader._cache.inventory import Cached
 from phaita_loader.errors import Attempt, Corrupt, Unreachable
 from phaita_loader.hub import Hub
 from phaita_loader.listing import Listing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from phaita_loader._cache import RepoCache, Verify
+from phaita_loader._cache.repo import RepoCache, Verify
 from phaita_loader.hub import Hub
 from phaita_loader.policy import Policy
 from phaita_loader.progress import Listener, silent

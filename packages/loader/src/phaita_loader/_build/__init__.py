@@ -1,0 +1,1 @@
+"""Files become a model on its device; nothing here touches the network."""

@@ -1,0 +1,1 @@
+"""Missing blobs become cached blobs."""
