@@ -19,11 +19,12 @@ from phaita_loader.retry import Clock
 COMMIT, OTHER_COMMIT = "c" * 40, "d" * 40
 SIGNED = "https://cdn.test/blob?X-Amz-Signature=5ec2e7"
 AT_ONCE = Policy(attempts=1)
+_SHORT_WAIT = 0.002  # real seconds: threads beside the test need some
 
 
 @dataclass
 class FakeClock:
-    """`sleep` moves the time on and is remembered; every look at the clock may cost `tick` seconds too."""
+    """A clock that `sleep` moves on, and each look at it by `tick` seconds; a wait for an event is a short real one."""
 
     at: float = 1000.0
     tick: float = 0.0
@@ -32,7 +33,7 @@ class FakeClock:
 
     @property
     def clock(self) -> Clock:
-        return Clock(self._now, self._sleep, lambda: self.chance)
+        return Clock(self._now, self._sleep, lambda: self.chance, self._wait)
 
     def _now(self) -> float:
         self.at += self.tick
@@ -41,6 +42,9 @@ class FakeClock:
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.at += seconds
+
+    def _wait(self, event: threading.Event, seconds: float) -> bool:
+        return event.wait(min(seconds, _SHORT_WAIT))
 
 
 @dataclass(frozen=True)

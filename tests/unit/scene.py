@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from filelock import FileLock
 
 from phaita_loader._cache.repo import RepoCache
-from phaita_loader._transfer.blob import BlobTransfer
-from phaita_loader._transfer.context import Route
-from phaita_loader._transfer.leftovers import present
-from phaita_loader.policy import Policy
+from phaita_loader._transfer.blob import BlobDownload
+from phaita_loader._transfer.context import TransferContext
+from phaita_loader._transfer.partial import bytes_present
+from phaita_loader._transfer.scheduler import download_all
+from phaita_loader.listing import RemoteFile
+from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Event
+from phaita_loader.retry import Retrying
 from tests.unit.fakes import COMMIT, FakeHub, Gives, listed, noise
 
 NAME = "model.safetensors"
 DATA = noise(200_000)
 CUT = ConnectionResetError("reset")
+NEVER = Deadline()
+
+
+def download(
+    files: Sequence[RemoteFile], context: TransferContext, until: Deadline = NEVER, deadline: Deadline = NEVER
+) -> None:
+    """One attempt at these files; raises the failure that ended it."""
+    result = download_all(files, context, until, deadline)
+    if result.failure is not None:
+        raise result.failure
+    assert result.missing == ()
 
 
 class Scene:
@@ -28,12 +44,12 @@ class Scene:
         self.cache.prepare(COMMIT)
         self.blob = self.cache.blob(self.file)
 
-    def transfer(self, *answers: Gives | Exception) -> BlobTransfer:
+    def transfer(self, *answers: Gives | Exception) -> BlobDownload:
         self.hub.answers[NAME].extend(answers)
-        alone = Policy(connections=1)
-        return BlobTransfer(self.file, Route(self.hub, self.cache, COMMIT, alone, listen=self.events.append))
+        retrying = Retrying(Policy(connections=1), listen=self.events.append)
+        return BlobDownload(self.file, TransferContext(self.hub, self.cache, COMMIT, retrying))
 
-    def run(self, *answers: Gives | Exception) -> BlobTransfer:
+    def run(self, *answers: Gives | Exception) -> BlobDownload:
         transfer = self.transfer(*answers)
         transfer.run()
         assert transfer.ended
@@ -45,7 +61,7 @@ class Scene:
 
     @property
     def present(self) -> int:
-        return present(self.cache.ours, [self.file]).total()
+        return bytes_present(self.cache.ours, [self.file]).total()
 
     def assert_unlocked(self) -> None:
         with FileLock(self.cache.lock(self.file), timeout=0):

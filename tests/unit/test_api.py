@@ -164,7 +164,7 @@ NO_LISTINGS = [None, [], 7, "x", True, {}, {"siblings": None}, {"siblings": {}},
 
 @pytest.mark.parametrize("data", NO_LISTINGS, ids=repr)
 def test_what_is_no_listing(data: Any) -> None:
-    with pytest.raises(Transient, match="no listing"):
+    with pytest.raises(Transient, match="something other than a listing"):
         listing({INFO_URL: data})
     with pytest.raises((Transient, Corrupt)):
         listing({INFO_URL: info(BARE), TREE_URL: data or {}})
@@ -264,7 +264,7 @@ BAD_PAGES = {
 
 @pytest.mark.parametrize("page", BAD_PAGES)
 def test_pages_that_are_no_json(page: str) -> None:
-    with pytest.raises(Transient, match="no listing"):
+    with pytest.raises(Transient, match="something other than a listing"):
         read(BAD_PAGES[page])
 
 

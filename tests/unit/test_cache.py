@@ -58,37 +58,37 @@ def test_how_far_a_blob_is_trusted(
     cache: RepoCache, verify: Verify, fresh: bool, rotten: bool, unstamped: bool
 ) -> None:
     file = put(cache, "model.safetensors", LARGE)
-    assert cache.holds(file, verify) is fresh
-    assert cache.holds(file, "auto")
+    assert cache.verify_blob(file, verify) is fresh
+    assert cache.verify_blob(file, "auto")
     damaged(cache.blob(file))
-    assert cache.holds(file, verify) is rotten
+    assert cache.verify_blob(file, verify) is rotten
     cache.stamp(file).unlink()
-    assert cache.holds(file, verify) is unstamped
+    assert cache.verify_blob(file, verify) is unstamped
 
 
 def test_a_blob_is_digested_once(cache: RepoCache) -> None:
     file = put(cache, "model.safetensors", LARGE)
     assert not cache.stamp(file).exists()
-    assert cache.holds(file, "auto")
+    assert cache.verify_blob(file, "auto")
     assert cache.stamp(file).exists()
 
 
 def test_a_small_blob_is_digested_every_time(cache: RepoCache) -> None:
     # It takes no longer than to look for its stamp, and so its rot is found.
     file = put(cache, "config.json", b'{"a": 1}')
-    assert cache.holds(file, "auto")
+    assert cache.verify_blob(file, "auto")
     assert not cache.stamp(file).exists()
     damaged(cache.blob(file))
-    assert not cache.holds(file, "auto")
+    assert not cache.verify_blob(file, "auto")
 
 
 @pytest.mark.parametrize("verify", ["auto", "full", "size"])
 def test_what_is_no_blob(cache: RepoCache, verify: Verify) -> None:
     file = listed("config.json", b"{}")
-    assert not cache.holds(file, verify)
+    assert not cache.verify_blob(file, verify)
     put(cache, "config.json", b"{}")
     cache.blob(file).write_bytes(b"{} ")
-    assert not cache.holds(file, verify)
+    assert not cache.verify_blob(file, verify)
 
 
 def test_link_shows_the_blob_by_a_relative_link(cache: RepoCache) -> None:
@@ -145,10 +145,10 @@ def test_a_damaged_ref_is_none(cache: RepoCache, content: bytes) -> None:
 
 def test_a_listing_is_kept(cache: RepoCache) -> None:
     cache.prepare(COMMIT)
-    cache.keep(listing_of(REPO))
-    kept = cache.kept(COMMIT)
+    cache.save_listing(listing_of(REPO))
+    kept = cache.saved_listing(COMMIT)
     assert kept == listing_of(REPO)
-    assert cache.kept(OTHER_COMMIT) is None
+    assert cache.saved_listing(OTHER_COMMIT) is None
 
 
 @pytest.mark.parametrize(
@@ -170,19 +170,19 @@ def test_a_damaged_listing_is_none(cache: RepoCache, text: str) -> None:
     path = cache.ours / "listings" / f"{COMMIT}.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    assert cache.kept(COMMIT) is None
+    assert cache.saved_listing(COMMIT) is None
 
 
 def shown(cache: RepoCache) -> Listing:
     cache.prepare(COMMIT)
     for path, data in REPO.items():
         cache.link(COMMIT, put(cache, path, data))
-    return cache.found(COMMIT)
+    return cache.listing_from_links(COMMIT)
 
 
 def test_without_a_listing_the_links_tell(cache: RepoCache) -> None:
     assert set(shown(cache).files) == set(listing_of(REPO).files)
-    assert cache.found(OTHER_COMMIT).files == ()
+    assert cache.listing_from_links(OTHER_COMMIT).files == ()
 
 
 @pytest.mark.parametrize("target", ["gone", "x" * 40, "X" * 64, "../refs", hashlib.md5(b"").hexdigest()])
@@ -192,7 +192,7 @@ def test_a_link_that_names_no_digest_is_no_file(cache: RepoCache, target: str) -
     if "/" not in target and target != "gone":
         blob.write_bytes(b"whatever")
     (cache.snapshot(COMMIT) / "odd.txt").symlink_to(blob)
-    assert set(cache.found(COMMIT).files) == right
+    assert set(cache.listing_from_links(COMMIT).files) == right
 
 
 @pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a/b/c", "a/b"), ("a", "a/b/c")])

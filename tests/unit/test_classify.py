@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from urllib3._collections import HTTPHeaderDict
 
 from phaita_loader._classify import (
-    Origin,
+    Sender,
     network_failure,
     retry_after,
     status_failure,
     storage_failure,
-    too_large,
 )
+from phaita_loader._hints import too_large
 from phaita_loader.errors import (
     AccessDenied,
     LoaderError,
@@ -36,7 +36,7 @@ from tests.unit.fakes import COMMIT, SIGNED, listed
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 
-STATUSES: list[tuple[int, str, Origin, type[Exception]]] = [
+STATUSES: list[tuple[int, str, Sender, type[Exception]]] = [
     # The Hub's own word for it comes before the status, which says less.
     (401, "RepoNotFound", "hub", NotFound),
     (404, "RepoNotFound", "hub", NotFound),
@@ -83,7 +83,7 @@ STATUSES: list[tuple[int, str, Origin, type[Exception]]] = [
 
 
 @pytest.mark.parametrize(("status", "code", "origin", "error"), STATUSES)
-def test_status(status: int, code: str, origin: Origin, error: type[Exception]) -> None:
+def test_status(status: int, code: str, origin: Sender, error: type[Exception]) -> None:
     # The servers spell their header names as they like.
     found = status_failure(status, HTTPHeaderDict({"x-error-code": code}), origin, NOW)
     assert type(found) is error
@@ -122,7 +122,7 @@ def test_what_the_hub_says(status: int, code: str, message: str, error: type[Exc
 def test_what_patience_ends_in(status: int, final: type[Exception]) -> None:
     found = status_failure(status, HTTPHeaderDict({"Retry-After": "7"}), "hub", NOW)
     assert isinstance(found, Transient)
-    assert (found.final, found.retry_after, found.earns) == (final, 7.0, True)
+    assert (found.final, found.retry_after, found.creditable) == (final, 7.0, True)
 
 
 WAITS = [
@@ -235,7 +235,7 @@ def test_no_message_shows_a_signed_url(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(("status", "code", "origin", "error"), STATUSES)
-def test_no_message_repeats_a_header(status: int, code: str, origin: Origin, error: type[Exception]) -> None:
+def test_no_message_repeats_a_header(status: int, code: str, origin: Sender, error: type[Exception]) -> None:
     headers = HTTPHeaderDict({"X-Error-Code": code, "X-Error-Message": f"{SIGNED} hf_abc", "Location": SIGNED})
     found = status_failure(status, headers, origin, NOW)
     assert not SECRET.search(str(found) + repr(found))

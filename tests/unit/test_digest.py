@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phaita_loader._cache.digest import RunningDigest, digest_of, digest_of_bytes, stamp, stamped
+from phaita_loader._cache.digest import RunningDigest, digest_of, digest_of_bytes
+from phaita_loader._cache.stamps import has_stamp, write_stamp
 from phaita_loader.listing import Algorithm
 from tests.unit.fakes import noise
 
@@ -72,7 +73,7 @@ def test_a_stopped_digest_ends(tmp_path: Path, size: int) -> None:
     path.write_bytes(b"12345")
     running = RunningDigest(path, "sha256", size)
     running.advance(5)
-    running.stop()
+    running.cancel()
     running.advance(6)
     running.result()  # returns; what it returns is worth nothing
 
@@ -80,17 +81,17 @@ def test_a_stopped_digest_ends(tmp_path: Path, size: int) -> None:
 def test_a_stamp_fits_until_the_file_changes(tmp_path: Path) -> None:
     blob, record = tmp_path / "blob", tmp_path / "stamps" / "digest"
     blob.write_bytes(b"12345")
-    assert not stamped(record, blob)
-    stamp(record, blob, blob.stat())
-    assert stamped(record, blob)
+    assert not has_stamp(record, blob)
+    write_stamp(record, blob, blob.stat())
+    assert has_stamp(record, blob)
     seen = blob.stat()
     os.utime(blob, ns=(seen.st_atime_ns, seen.st_mtime_ns + 1))
-    assert not stamped(record, blob)
+    assert not has_stamp(record, blob)
     os.utime(blob, ns=(seen.st_atime_ns, seen.st_mtime_ns))
-    assert stamped(record, blob)
+    assert has_stamp(record, blob)
     blob.write_bytes(b"123456")
     os.utime(blob, ns=(seen.st_atime_ns, seen.st_mtime_ns))
-    assert not stamped(record, blob)
+    assert not has_stamp(record, blob)
 
 
 @pytest.mark.parametrize("content", [b"", b"5", b"\xff\xff", b"5 5 5"])
@@ -98,7 +99,7 @@ def test_a_damaged_stamp_does_not_fit(tmp_path: Path, content: bytes) -> None:
     blob, record = tmp_path / "blob", tmp_path / "stamp"
     blob.write_bytes(b"12345")
     record.write_bytes(content)
-    assert not stamped(record, blob)
+    assert not has_stamp(record, blob)
 
 
 def test_a_read_only_cache_has_its_stamps_in_the_users_own_folder(tmp_path: Path) -> None:
@@ -106,13 +107,13 @@ def test_a_read_only_cache_has_its_stamps_in_the_users_own_folder(tmp_path: Path
     blob.write_bytes(b"12345")
     (tmp_path / "file").touch()
     record = tmp_path / "file" / "stamp"
-    assert not stamped(record, blob)
-    stamp(record, blob, blob.stat())
-    assert stamped(record, blob)
-    assert not stamped(tmp_path / "other" / "stamp", blob), "another cache's stamps are not this one's"
+    assert not has_stamp(record, blob)
+    write_stamp(record, blob, blob.stat())
+    assert has_stamp(record, blob)
+    assert not has_stamp(tmp_path / "other" / "stamp", blob), "another cache's stamps are not this one's"
     (kept,) = (tmp_path / "user").rglob("stamp")
     blob.write_bytes(b"123456")
-    assert not stamped(record, blob)
+    assert not has_stamp(record, blob)
     assert kept.is_file()
 
 
@@ -122,8 +123,8 @@ def test_a_stamp_that_can_be_written_nowhere_is_no_error(tmp_path: Path) -> None
     for name in ("file", "user"):
         (tmp_path / name).touch()
     record = tmp_path / "file" / "stamp"
-    stamp(record, blob, blob.stat())
-    assert not stamped(record, blob)
+    write_stamp(record, blob, blob.stat())
+    assert not has_stamp(record, blob)
 
 
 def test_a_digest_can_be_ended(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_a_blob_that_changed_while_it_was_digested_gets_no_stamp(tmp_path: Path)
     blob.write_bytes(b"12345")
     before = blob.stat()
     blob.write_bytes(b"123456")
-    stamp(record, blob, before)
+    write_stamp(record, blob, before)
     assert not record.exists()
 
 
@@ -161,8 +162,8 @@ def test_an_old_stamp_in_a_read_only_cache_does_not_hide_the_users_own(tmp_path:
     blob, ours = tmp_path / "blob", tmp_path / "ours"
     blob.write_bytes(b"12345")
     ours.touch()
-    stamp(ours / "stamp", blob, blob.stat())
+    write_stamp(ours / "stamp", blob, blob.stat())
     ours.unlink()
     ours.mkdir()
     (ours / "stamp").write_text("5 1")
-    assert stamped(ours / "stamp", blob)
+    assert has_stamp(ours / "stamp", blob)

@@ -178,7 +178,7 @@ def test_a_snapshot_says_which_endpoint_named_it(hub: FakeHub) -> None:
 def test_a_listing_with_holes_is_not_kept(hub: FakeHub, cache: RepoCache) -> None:
     hub.listings.append(replace(listing_of(hub.repo), complete=False))
     fetch(MAIN, hub=hub)
-    assert cache.kept(COMMIT) is None
+    assert cache.saved_listing(COMMIT) is None
 
 
 def test_what_another_tool_deletes_meanwhile_comes_once_more(hub: FakeHub, cache: RepoCache) -> None:

@@ -103,7 +103,7 @@ def test_a_file_that_the_hub_does_not_give_by_http_fails_before_any_byte(
 def test_a_name_that_no_disk_takes_is_told_before_a_byte_is_fetched(hub: FakeHub) -> None:
     name = "x" * 260 + ".json"
     hub.repo[name] = b"{}"
-    with pytest.raises(StorageError, match="too long for a name") as caught:
+    with pytest.raises(StorageError, match="too long for a file name") as caught:
         fetch(MAIN, hub=hub)
     assert "ignore_patterns" in str(caught.value)
     assert hub.opened == []

@@ -7,32 +7,13 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from phaita_loader._transfer.leftovers import present
-from phaita_loader._transfer.partial import Partial
-from phaita_loader._transfer.segments import spans_with
+from phaita_loader._transfer.partial import Partial, bytes_present
 from phaita_loader.listing import RemoteFile
 from tests.unit.partials import DATA, FILE, left_behind
-
-SPAN = st.tuples(st.integers(0, 60), st.integers(1, 20)).map(lambda pair: (pair[0], pair[0] + pair[1]))
-
-
-@given(st.lists(SPAN, max_size=12))
-def test_spans_are_a_set_of_bytes(added: list[tuple[int, int]]) -> None:
-    spans: tuple[tuple[int, int], ...] = ()
-    model: set[int] = set()
-    for start, end in added:
-        spans = spans_with(spans, start, end)
-        model |= set(range(start, end))
-    assert {byte for start, end in spans for byte in range(start, end)} == model
-    # Sorted, and apart: two that touch are one.
-    assert all(one[1] < other[0] for one, other in pairwise(spans))
 
 
 @pytest.fixture
@@ -45,9 +26,9 @@ def folder(tmp_path: Path) -> Path:
 def test_bytes_survive_their_owner(folder: Path) -> None:
     home = left_behind(folder)
     assert home.is_dir()
-    assert present(folder, [FILE]).total() == 400
+    assert bytes_present(folder, [FILE]).total() == 400
     partial = Partial(folder, FILE)
-    assert (partial.frontier, partial.size) == (400, 400)
+    assert (partial.ranges.prefix, partial.ranges.size) == (400, 400)
     assert not home.exists(), "a claimed partial must not be found under its common name"
     partial.write(400, DATA[400:])
     assert partial.path.read_bytes() == DATA
@@ -61,7 +42,7 @@ def test_write_counts_what_is_new(folder: Path) -> None:
         10,
         50,
     ]
-    assert (partial.size, partial.frontier) == (70, 20)
+    assert (partial.ranges.size, partial.ranges.prefix) == (70, 20)
     # What comes beyond the file's end is none of it.
     assert [partial.write(990, DATA[990:] + b"more"), partial.write(1000, b"more"), partial.write(0, b"")] == [10, 0, 0]
     assert partial.path.stat().st_size == 1000
@@ -69,7 +50,7 @@ def test_write_counts_what_is_new(folder: Path) -> None:
 
 
 def test_nothing_is_found_where_nothing_was_left(folder: Path) -> None:
-    assert present(folder, [FILE]).total() == 0
+    assert bytes_present(folder, [FILE]).total() == 0
     Partial(folder, FILE).release()
     assert list(folder.iterdir()) == []
 
@@ -117,7 +98,7 @@ def test_discard_leaves_nothing(folder: Path) -> None:
     partial.write(0, DATA)
     partial.discard()
     partial.release()
-    assert (list(folder.iterdir()), partial.size) == ([], 0)
+    assert (list(folder.iterdir()), partial.ranges.size) == ([], 0)
 
 
 def test_a_partial_that_was_deleted_under_its_owner_leaves_no_open_file(folder: Path) -> None:
@@ -147,7 +128,7 @@ def test_in_memory_what_came_is_left_to_the_next(folder: Path) -> None:
     partial.write(0, DATA[:500])
     partial.release()
     again = Partial(folder, FILE, in_memory=True)
-    assert (again.size, again.content) == (500, None), "what was left is gone on with where it lies"
+    assert (again.ranges.size, again.content) == (500, None), "what was left is gone on with where it lies"
     again.release()
 
 

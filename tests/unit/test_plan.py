@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
 import pytest
 
-from phaita_loader._cache.inventory import Stock
+from phaita_loader._cache.inventory import Inventory
 from phaita_loader._cache.repo import RepoCache
+from phaita_loader._resolve import choose_files
 from phaita_loader.errors import DeadlineExceeded, NotCached, NotFound, Unreachable
 from phaita_loader.fetch import fetch, plan
 from phaita_loader.policy import Policy
@@ -78,10 +80,10 @@ def test_in_one_call_no_blob_is_digested_twice(hub: FakeHub, cache: RepoCache) -
     snapshot = fetch("org/name", hub=hub)
     reads: list[int] = []
     counting = RepoCache(hub.cache_dir, "org/name", lambda: reads.append(1))
-    stock = Stock(PINNED, hub, counting, "full")
-    assert stock.wrong(snapshot.files) == ()
+    inventory = Inventory(counting, "full", partial(choose_files, PINNED, hub))
+    assert inventory.invalid(snapshot.files) == ()
     before = len(reads)
-    assert stock.wrong(snapshot.files) == ()
+    assert inventory.invalid(snapshot.files) == ()
     assert before == len(reads) > 0
 
 

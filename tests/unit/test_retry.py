@@ -17,11 +17,11 @@ from phaita_loader.errors import (
 )
 from phaita_loader.policy import Backoff, Deadline, Policy
 from phaita_loader.progress import Wait
-from phaita_loader.retry import CREDIT, Patience, Transient
+from phaita_loader.retry import CREDIT, Retrying, Transient
 from tests.unit.fakes import FakeClock
 
 RESET = Transient("reset")
-WRONG = Transient("wrong digest", final=Corrupt, earns=False)
+WRONG = Transient("wrong digest", final=Corrupt, creditable=False)
 
 
 def progress() -> Transient:
@@ -46,7 +46,7 @@ def run(clock: FakeClock, attempt: Callable[[Deadline], str], **numbers: float) 
     """The waits that it took."""
     deadline = Deadline.after(numbers.pop("deadline", None), clock.at)
     policy = Policy(**numbers)
-    result, _ = Patience(policy, deadline, clock.clock).persist("transfer", attempt)
+    result, _ = Retrying(policy, deadline, clock.clock).call("transfer", attempt)
     assert result == "here"
     return clock.slept
 
@@ -62,7 +62,7 @@ WAITS = [
     ([Transient("drip", received=CREDIT - 1)] * 2, 3, [10.0, 20.0]),
     # Wrong bytes count, whatever came between: here the second of them is the second failure.
     ([WRONG, progress(), WRONG], 3, [10.0, 0.0, 20.0]),
-    ([Transient("wrong", earns=False, received=9 * CREDIT)], 2, [10.0]),
+    ([Transient("wrong", creditable=False, received=9 * CREDIT)], 2, [10.0]),
     # The server's own wait stands in for the backoff, also after progress, also when it is none.
     ([Transient("503", retry_after=7.0)] * 2, 3, [7.0, 7.0]),
     ([Transient("503", retry_after=0.0)], 3, [0.0]),
@@ -153,14 +153,14 @@ def test_an_attempt_is_told_its_end(clock: FakeClock) -> None:
         raise RESET
 
     with pytest.raises(DeadlineExceeded):
-        Patience(Policy(timeout=8.0, attempts=9), Deadline(1015.0), clock.clock).persist("listing", attempt)
+        Retrying(Policy(timeout=8.0, attempts=9), Deadline(1015.0), clock.clock).call("listing", attempt)
     assert ends == [1008.0, 1015.0]
 
 
 def test_a_cap_and_jitter_reach_the_sleep(clock: FakeClock) -> None:
     clock.chance = 0.0
     policy = Policy(attempts=4, backoff=Backoff(cap=20.0, jitter=0.5))
-    Patience(policy, clock=clock.clock).persist("x", fails(clock, *[RESET] * 3))
+    Retrying(policy, clock=clock.clock).call("x", fails(clock, *[RESET] * 3))
     assert clock.slept == [5.0, 10.0, 10.0]
 
 
@@ -172,7 +172,7 @@ def test_one_warning_a_failed_attempt(clock: FakeClock, caplog: pytest.LogCaptur
     events: list[object] = []
     attempt = fails(clock, RESET, Transient("cut", received=2_000_000), RESET, RESET, RESET)
     with pytest.raises(Unreachable):
-        Patience(Policy(), Deadline(), clock.clock, events.append, "org/name: ").persist("transfer", attempt)
+        Retrying(Policy(), Deadline(), clock.clock, events.append, "org/name: ").call("transfer", attempt)
     assert {(record.name, record.levelno) for record in caplog.records} == {("phaita_loader", logging.WARNING)}
     assert [record.getMessage() for record in caplog.records] == [
         "org/name: transfer: attempt 1 of 3 failed: reset; next in 10 s",
@@ -205,7 +205,7 @@ def test_the_history_travels_on_the_error(clock: FakeClock) -> None:
 
 
 def test_the_history_travels_on_the_result(clock: FakeClock) -> None:
-    _, attempts = Patience(Policy(), clock=clock.clock).persist("x", fails(clock, RESET))
+    _, attempts = Retrying(Policy(), clock=clock.clock).call("x", fails(clock, RESET))
     assert [(attempt.cause, attempt.wait) for attempt in attempts] == [("reset", 10.0)]
 
 
@@ -218,7 +218,7 @@ def test_what_an_attempt_is_excused_for_does_not_shorten_the_wait_it_has_left(cl
         if failure is None:
             return "here"
         clock.at += 400.0
-        failure.excused = 390.0
+        failure.exempt_seconds = 390.0
         raise failure
 
     assert run(clock, attempt, timeout=300.0) == [2.0]

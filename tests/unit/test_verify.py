@@ -42,7 +42,7 @@ def test_what_was_fetched_is_right(hub: FakeHub, repo: dict[str, bytes], how: Ve
 WRONG = [
     # The digests are right: the repo itself is not.
     ({"config.json": b"{}", "model.safetensors": b"no header"}, r"model\.safetensors has no safetensors header"),
-    ({**SHARDED, "model.safetensors.index.json": b"[]"}, "is no index of shards"),
+    ({**SHARDED, "model.safetensors.index.json": b"[]"}, "is not an index of shards"),
     ({path: data for path, data in SHARDED.items() if "00002-of" not in path}, r"lacks: model-00002-of-00002\.safe"),
 ]
 

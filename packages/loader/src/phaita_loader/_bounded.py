@@ -1,4 +1,4 @@
-"""Calls that end on time though nothing inside them can be told to."""
+"""A time limit for calls that have none of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def bounded(call: Callable[[], T], seconds: float) -> T:
-    """The call's result or exception; TimeoutError when it takes longer.
+    """Return the call's result or raise its exception; raise TimeoutError when it takes longer.
 
     A late call is left behind in its daemon thread: a stuck name lookup can't be ended from outside, and an executor
     would wait for it when the interpreter exits.

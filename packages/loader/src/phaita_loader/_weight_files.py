@@ -1,4 +1,4 @@
-"""The structure of weight files: what a safetensors header promises, and which shards an index names."""
+"""The structure of weight files: the tensors in a safetensors header, and the shards that an index names."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from phaita_loader.listing import is_safe
 __all__ = ["TensorEntry", "safetensors_entries", "shards"]
 
 _HEADER_MAX = 100_000_000  # bytes; the limit of the safetensors format itself
-_SENSELESS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def shards(index: Path) -> frozenset[str]:
-    """The file names in an index's weight map, relative to its folder. Raises Corrupt."""
+    """Return the file names in an index's weight map, relative to its folder. Raises Corrupt."""
     try:
         names = frozenset(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except _SENSELESS as error:
-        raise Corrupt(f"{index.name} is no index of shards") from error
+    except _MALFORMED as error:
+        raise Corrupt(f"{index.name} is not an index of shards") from error
     if not names or not all(isinstance(name, str) and is_safe(name) and "/" not in name for name in names):
-        raise Corrupt(f"{index.name} names shards that can't be files beside it")
+        raise Corrupt(f"{index.name} names shards that are not files beside it")
     return names
 
 
@@ -37,7 +37,10 @@ class TensorEntry(NamedTuple):
 
 
 def safetensors_entries(path: Path) -> tuple[TensorEntry, ...]:
-    """The tensors of a file, in the order of its header. Raises Corrupt unless they end where the file ends."""
+    """Return the tensors of a file, in the order of its header.
+
+    Raises Corrupt unless they fill the file without a gap or an overlap.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -47,15 +50,15 @@ def safetensors_entries(path: Path) -> tuple[TensorEntry, ...]:
     try:
         items = json.loads(header).items()
         entries = tuple(_entry(name, item, 8 + length) for name, item in items if name != "__metadata__")
-    except _SENSELESS as error:
+    except _MALFORMED as error:
         raise Corrupt(f"{path.name} has a broken safetensors header") from error
-    place = 8 + length
+    position = 8 + length
     for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):
-        if entry.start != place:
-            raise Corrupt(f"{path.name} has tensors that overlap, or bytes of none")
-        place = entry.end
-    if place != size:
-        raise Corrupt(f"{path.name} is {size} bytes long, its header says {place}")
+        if entry.start != position:
+            raise Corrupt(f"{path.name} has tensors that overlap, or bytes that belong to none")
+        position = entry.end
+    if position != size:
+        raise Corrupt(f"{path.name} is {size} bytes long, its header says {position}")
     return entries
 
 

@@ -13,14 +13,15 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from phaita_loader._http.urllib3_pool import proxy_for
+from phaita_loader._http.proxies import proxy_for
 from phaita_loader.errors import LoaderError
 from phaita_loader.fetch import Planned, fetch, plan
 from phaita_loader.hub import Hub
 from phaita_loader.load import load
 from phaita_loader.policy import Backoff, Policy
 from phaita_loader.request import KINDS, ModelRequest
-from phaita_loader.retry import Patience
+from phaita_loader.retry import Retrying
+from phaita_loader.snapshot import VERIFY_CHOICES
 from phaita_loader.verify import verify
 
 __all__ = ["main"]
@@ -89,7 +90,7 @@ def _doctor(given: argparse.Namespace) -> Iterator[str]:
         yield "connection   not tried: offline mode is on"
     else:
         ask = partial(hub.listing, given.repo_id, given.revision, timeout=_PATIENT)
-        listing, _ = Patience(Policy(attempts=1)).persist("connection", lambda _: ask())
+        listing, _ = Retrying(Policy(attempts=1)).call("connection", lambda _: ask())
         yield f"connection   fine: {given.repo_id} at {listing.commit}, {len(listing.files)} files"
 
 
@@ -181,5 +182,6 @@ def _add_patience(command: argparse.ArgumentParser) -> None:
     ):
         told = "none" if value is None else f"{value:g}"
         command.add_argument(name, type=kind, default=value, help=f"{what} (default: {told})")
-    how = ("auto", "full", "size")
-    command.add_argument("--verify", default="auto", choices=how, help="how far to trust the cache (default: auto)")
+    command.add_argument(
+        "--verify", default="auto", choices=VERIFY_CHOICES, help="how far to trust the cache (default: auto)"
+    )

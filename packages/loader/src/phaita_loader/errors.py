@@ -45,9 +45,10 @@ __all__ = [
 class Attempt:
     """One failed try of one step.
 
-    `elapsed` and `wait` are seconds; `received` is the bytes that this try added to the partial files;
-    `counted` is False where that progress earned the step another try that costs nothing; `spoiled` is True where
-    the bytes were wrong, which no progress excuses.
+    elapsed, wait: seconds.
+    received: bytes that this try added to the partial files.
+    counted: False where that progress earned credit, so that the try does not count against the policy.
+    spoiled: True where the bytes were wrong, which no progress excuses.
     """
 
     step: str
@@ -61,7 +62,7 @@ class Attempt:
 
 
 class LoaderError(Exception):
-    """Base of all errors of this package.
+    """The base of all errors of this package.
 
     Fields: `cause` (one sentence), `hint` (steps a person can take, a line each), `request`, `attempts`
     (the failed ones, oldest first) and `elapsed` (seconds since the call).
@@ -84,7 +85,7 @@ class LoaderError(Exception):
         self.elapsed = elapsed
 
     def filled(self, **fields: Any) -> Self:
-        """The same error with the given fields set where they were still empty."""
+        """Set the given fields where they are still empty; return the error."""
         for name, value in fields.items():
             if not getattr(self, name):
                 setattr(self, name, value)
@@ -138,7 +139,7 @@ class RateLimited(ModelDownloadError):
 
 
 class Corrupt(ModelDownloadError):
-    """What arrived is not what the Hub lists: a digest, a size or a listing that makes no sense."""
+    """The bytes do not match what the Hub lists, or the listing is invalid."""
 
 
 class StorageError(ModelDownloadError):
@@ -146,4 +147,4 @@ class StorageError(ModelDownloadError):
 
 
 class InitialisationError(LoaderError):
-    """The files are complete and right, and still no model can be built from them."""
+    """The files are complete and right, but no model can be built from them."""

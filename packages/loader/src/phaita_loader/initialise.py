@@ -14,7 +14,7 @@ from phaita_loader._build.engines import Engine, Placed, chosen, placed
 from phaita_loader._build.imports import collector_paused
 from phaita_loader.errors import InitialisationError, LoaderError
 from phaita_loader.request import ModelRequest
-from phaita_loader.verify import VerifiedSnapshot
+from phaita_loader.snapshot import VerifiedSnapshot
 
 __all__ = [
     "TURN",

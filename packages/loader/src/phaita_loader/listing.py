@@ -1,4 +1,4 @@
-"""What a commit holds, as values: paths, sizes and digests, checked as they come in from outside."""
+"""The files of a commit, as values: paths, sizes and digests, checked as they come in from outside."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ __all__ = [
 ]
 
 MOST_BY_HTTP = 50 * 1000**3
-"""Bytes of a file that the Hub gives over plain HTTP."""
+"""The largest file in bytes that the Hub serves over plain HTTP."""
 
 SMALL = 1 << 20
-"""Bytes of a file that is kept in memory while it comes, and digested sooner than its stamp would be looked up."""
+"""The largest file in bytes that is kept in memory while it comes, and digested again rather than stamped."""
 
 Algorithm: TypeAlias = Literal["sha256", "git-sha1"]
 
 _HEX = {"sha256": re.compile(r"[0-9a-f]{64}"), "git-sha1": re.compile(r"[0-9a-f]{40}")}
 
 _LONGEST = 255  # bytes of a name
-_ENDLESS = 1 << 63  # no file system counts further
+_ENDLESS = 1 << 63  # bytes; no file system counts further
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class RemoteFile:
 class Listing:
     """The files of one commit.
 
-    `endpoint` is the one that answered, None where none was asked; `complete` is False where files were left out that
-    the request could not need, so that it says nothing about others.
+    endpoint: the one that answered; None where none was asked.
+    complete: False where files that the request could not need were left out, so that others may need them.
     """
 
     commit: str
@@ -64,19 +64,20 @@ class Listing:
 
 
 def listed_commit(commit: Any) -> str:
-    """The commit's 40 hex digits. Raises Corrupt."""
+    """Return the commit's 40 hex digits. Raises Corrupt for anything else."""
     if isinstance(commit, str) and _HEX["git-sha1"].fullmatch(commit):
         return commit
     raise Corrupt("the Hub's answer names no commit")
 
 
 def listed_file(path: Any, size: Any, blob: Any, sha256: Any = None) -> RemoteFile:
-    """One row of a listing. `blob` is the git blob's sha1, `sha256` the content's where it is stored by LFS.
+    """Return one row of a listing, checked.
 
-    Raises Corrupt for a path that could leave its folder, and where size or digest make no sense.
+    `blob` is the git blob's sha1, `sha256` the content's where it is stored by LFS. Raises Corrupt for a path that
+    could leave its folder, and for an invalid size or digest.
     """
     if not isinstance(path, str) or not is_safe(path):
-        raise Corrupt(f"the Hub lists a path that can't be a file's: {path!r:.200}")
+        raise Corrupt(f"the Hub lists an invalid path: {path!r:.200}")
     digest, algorithm = (blob, "git-sha1") if sha256 is None else (sha256, "sha256")
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < _ENDLESS:
         raise Corrupt(f"the Hub lists no size for {path}")
@@ -86,7 +87,7 @@ def listed_file(path: Any, size: Any, blob: Any, sha256: Any = None) -> RemoteFi
 
 
 def consistent(files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
-    """The files, each once. Raises Corrupt where one path would have to be two things."""
+    """Return the files, each once. Raises Corrupt where one path would have to be two things."""
     found: dict[str, RemoteFile] = {}
     for file in files:
         if found.setdefault(file.path, file) != file:
@@ -105,11 +106,11 @@ def _folders(path: str) -> Iterator[str]:
 
 
 def is_safe(path: str, windows: bool = os.name == "nt") -> bool:
-    """Whether a path stays below the snapshot's folder on every system, Windows' drives and streams included.
+    """True if a path stays below the snapshot's folder on every system, Windows' drives and streams included.
 
-    On Windows it must be a name there too: `aux.json` is a device, and `x.` is `x`.
+    On Windows it must be a valid name there too: `aux.json` is a device, and `x.` is `x`.
     """
-    # Half a character (a lone surrogate) can be said in JSON and is no file's name.
+    # JSON can hold a lone surrogate; no file system takes it in a name.
     odd = re.search(r"[\\:\x00-\x1f\ud800-\udfff]", path)
     if odd is not None or any(part in {"", ".", ".."} for part in path.split("/")):
         return False
@@ -122,7 +123,7 @@ _NOT_ON_WINDOWS = re.compile(
 
 
 def clashing(files: Iterable[RemoteFile]) -> tuple[str, str] | None:
-    """Two paths that are one where the file system ignores case or composition, as those of macOS and Windows do."""
+    """Return two paths that are the same where the file system ignores case or composition (macOS, Windows), if any."""
     found: dict[str, str] = {}
     for file in files:
         other = found.setdefault(unicodedata.normalize("NFC", file.path.casefold()), file.path)
@@ -132,6 +133,6 @@ def clashing(files: Iterable[RemoteFile]) -> tuple[str, str] | None:
 
 
 def too_long(files: Iterable[RemoteFile]) -> str | None:
-    """A name that no usual disk takes: of more than 255 bytes."""
+    """Return a name of more than 255 bytes, which no usual file system takes, if there is one."""
     names = (name for file in files for name in file.path.split("/"))
     return next((name for name in names if len(name.encode()) > _LONGEST), None)

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 from phaita_loader._build.cuda_context import warm
 from phaita_loader._build.engines import Engine
 from phaita_loader._build.imports import Imports
-from phaita_loader._cache.repo import Verify
 from phaita_loader.errors import DeadlineExceeded, LoaderError
-from phaita_loader.fetch import Snapshot, fetch
+from phaita_loader.fetch import fetch
 from phaita_loader.hub import Hub
 from phaita_loader.initialise import (
     Way,
@@ -28,6 +27,7 @@ from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Event, Listener, Plan, bar
 from phaita_loader.request import ModelRequest
 from phaita_loader.retry import SYSTEM, Clock
+from phaita_loader.snapshot import Snapshot, Verify
 from phaita_loader.verify import verify as verified
 
 __all__ = ["Loaded", "load"]

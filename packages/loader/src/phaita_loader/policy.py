@@ -1,4 +1,4 @@
-"""How patiently: values and arithmetic. Nothing here sleeps or reads a clock."""
+"""The retry policy: values and arithmetic. Nothing here sleeps or reads a clock."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import math
 import sys
 from dataclasses import dataclass, field
 
-__all__ = ["Backoff", "Deadline", "Policy"]
+__all__ = ["Backoff", "Deadline", "Policy", "answer_limit"]
+
+# Two servers may be involved, the Hub and its CDN: each costs a connection and the wait for a first byte.
+_WAITS_FOR_AN_ANSWER = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """The wait after each failed attempt: `first * factor**n` seconds, at most `cap`, varied by `jitter`.
 
-    `jitter` 0.25 means a random wait between 75 % and 125 % of that. Raises ValueError on numbers that are no wait.
+    `jitter` 0.25 means a random wait between 75 % and 125 % of that. Raises ValueError for invalid numbers.
     """
 
     first: float = 10.0
@@ -31,10 +34,10 @@ class Backoff:
             raise ValueError(f"jitter must lie between 0 and 1, got {self.jitter!r}")
 
     def delay(self, failures: int, random: float = 0.5) -> float:
-        """Seconds to wait after that many failures in a row (1 or more); `random` is drawn from [0, 1)."""
+        """Return the seconds to wait after `failures` in a row (1 or more); `random` is drawn from [0, 1)."""
         try:
             wait = self.first * float(self.factor) ** (failures - 1)
-        except OverflowError:  # after some 1,000 doublings; a cap and a first wait of 0 still hold
+        except OverflowError:  # after about 1,000 doublings; a cap and a first wait of 0 still hold
             wait = sys.float_info.max if self.first else 0.0
         if self.cap is not None:
             wait = min(wait, self.cap)
@@ -43,16 +46,16 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patiently a model is fetched; all times in seconds.
+    """The limits and retries of a fetch; all times in seconds.
 
-    attempts: tries of one step in all, those that made no progress counted.
+    attempts: tries of one step in all; those that made progress do not count.
     timeout: the hard limit of one attempt.
-    stall: a connection on which nothing arrives for so long is dropped and resumed.
+    stall: a connection on which nothing arrives for this long is dropped and resumed.
     connect: the limit for reaching a server, and again for the first byte of its answer.
     deadline: the limit of the whole call, counted from the call; None for none.
-    connections: how many there are at a time, for one large file or for several files.
+    connections: the number open at a time, for one large file or for several files.
 
-    Raises ValueError when a number makes no sense.
+    Raises ValueError for an invalid number.
     """
 
     attempts: int = 3
@@ -80,24 +83,32 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float | None, now: float) -> Deadline:
-        """The instant `seconds` from `now`; None is never."""
+        """Return the instant `seconds` from `now`; None means never."""
         return cls() if seconds is None else cls(now + seconds)
 
     def remaining(self, now: float) -> float:
-        """Seconds left, never below 0."""
+        """Return the seconds left, never below 0."""
         return max(0.0, self.at - now)
 
     def passed(self, now: float) -> bool:
-        """Whether the instant has come."""
+        """True if the instant has come."""
         return now >= self.at
 
     def earlier(self, other: Deadline) -> Deadline:
-        """The one that comes first."""
+        """Return the one that comes first."""
         return self if self.at <= other.at else other
 
 
+def answer_limit(connect: float) -> float:
+    """Return the seconds that one answer may take to begin, however its head drips; `connect` is `Policy.connect`.
+
+    Socket timeouts are per read, so they alone do not bound a head of which every byte is in time.
+    """
+    return _WAITS_FOR_AN_ANSWER * connect
+
+
 def _is_number(value: object) -> bool:
-    # bool is an int to isinstance, and True is no number anyone means.
+    # isinstance takes a bool for an int, and nobody means True as a number.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -1,4 +1,4 @@
-"""What is asked for: one model of one repo at one revision, and which of the repo's files that takes. No I/O."""
+"""The request: one model of one repo at one revision, and the files of the repo that it takes. No I/O."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ModelRequest:
     ignore_patterns: globs that are taken away from the choice, whoever made it.
     trust_remote_code: also fetch the repo's own Python files and let transformers run them.
 
-    Raises ValueError when a field can't be meant.
+    Raises ValueError for an invalid field.
     """
 
     repo_id: str
@@ -65,12 +65,12 @@ class ModelRequest:
 
     @property
     def pinned(self) -> bool:
-        """Whether the revision is a commit, which can never mean other bytes tomorrow."""
+        """True if the revision is a commit, which always means the same bytes."""
         return _COMMIT.fullmatch(self.revision) is not None
 
 
 def needed(request: ModelRequest, paths: Iterable[str]) -> tuple[str, ...]:
-    """Which of a repo's paths the kind takes, sorted; globs are not applied here. Empty: the repo has no such model."""
+    """Return the paths of a repo that the kind takes, sorted, before globs; empty where the repo has no such model."""
     available = sorted(paths)
     if request.kind == "config":
         return tuple(path for path in available if path == "config.json" or _is_code(request, path))
@@ -82,13 +82,13 @@ def needed(request: ModelRequest, paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def may_need(path: str) -> bool:
-    """Whether any kind of request could take this path: what else a very long listing has need not be held."""
+    """True if any kind of request could take this path; the rest of a very long listing need not be held."""
     return _is_text(path) or path.endswith(".py") or any(family.fullmatch(path) for family in _WEIGHTS)
 
 
 def _weights(paths: list[str]) -> list[str]:
     for family in _WEIGHTS:
-        # An index without shards is left over from another layout and is no weights.
+        # An index without shards is left over from another layout and has no weights.
         found = [path for path in paths if family.fullmatch(path)]
         if any(not path.endswith(".json") for path in found):
             return found
@@ -96,7 +96,7 @@ def _weights(paths: list[str]) -> list[str]:
 
 
 def _is_text(path: str) -> bool:
-    """Configuration, vocabulary and templates: small, and cheaper to fetch than to guess which ones matter."""
+    """True for configuration, vocabulary and templates: small, and cheaper to fetch than to guess which matter."""
     pure = PurePosixPath(path)
     here = len(pure.parts) == 1 or pure.parts[0] == "additional_chat_templates"
     return here and pure.suffix.lower() in _TEXT and not path.endswith(".index.json")
@@ -107,7 +107,7 @@ def _is_code(request: ModelRequest, path: str) -> bool:
 
 
 def _check_revision(revision: str) -> None:
-    # A revision becomes a path below refs/, so it must not be able to leave that folder.
+    # A revision becomes a path below refs/, which it must not leave.
     parts = revision.split("/") if isinstance(revision, str) else [""]
     if any(part in {"", ".", ".."} for part in parts) or re.search(r"[\\\x00-\x1f:*?\"<>|]", revision):
         raise ValueError(f"revision must be a branch, a tag or a commit, got {revision!r}")

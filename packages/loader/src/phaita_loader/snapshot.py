@@ -1,22 +1,29 @@
-"""What a fetch leaves, and what it would bring."""
+"""The results of a fetch, a plan and a verification, as values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 from phaita_loader.errors import Attempt
 from phaita_loader.listing import RemoteFile
 from phaita_loader.request import ModelRequest
 
-__all__ = ["Planned", "Snapshot"]
+__all__ = ["VERIFY_CHOICES", "Planned", "Snapshot", "VerifiedSnapshot", "Verify"]
+
+Verify: TypeAlias = Literal["auto", "full", "size"]
+"""How far a cached blob is trusted: "auto" until its stamp no longer fits, "full" never, "size" for its size alone."""
+
+VERIFY_CHOICES: tuple[Verify, ...] = get_args(Verify)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A complete set of files of one commit in the cache; `attempts` are those that failed on the way.
+    """A complete set of files of one commit in the cache.
 
-    `endpoint`: which one named the commit and the digests; None where the cache alone did.
+    attempts: the failed ones, oldest first.
+    endpoint: the one that named the commit and the digests; None where the cache alone did.
     """
 
     path: Path
@@ -29,7 +36,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What `fetch` would do. `cached` are the files that are there and right, `present` counts bytes of the others."""
+    """The work that a `fetch` would have.
+
+    cached: the files that are in the cache and right.
+    present: bytes of the other files that earlier calls left in partial files.
+    """
 
     commit: str
     files: tuple[RemoteFile, ...]
@@ -38,15 +49,27 @@ class Planned:
 
     @property
     def missing(self) -> tuple[RemoteFile, ...]:
-        """The files that are to come."""
+        """The files that are still to be downloaded."""
         return tuple(file for file in self.files if file not in self.cached)
 
     @property
     def total(self) -> int:
-        """Bytes of all files."""
+        """The size of all files in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def to_come(self) -> int:
-        """Bytes that are still to be received."""
+        """The bytes that are still to be received."""
         return sum(file.size for file in {file.digest: file for file in self.missing}.values()) - self.present
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedSnapshot:
+    """A snapshot whose sizes, digests, safetensors headers and shards were checked."""
+
+    snapshot: Snapshot
+
+    @property
+    def path(self) -> Path:
+        """The snapshot's folder."""
+        return self.snapshot.path

@@ -1,1 +1,1 @@
-"""The Hugging Face cache of one repo: where files lie, which are right, and what a request lacks."""
+"""The Hugging Face cache of one repo: the files in it, those that are right, and those that a request lacks."""

@@ -1,85 +1,88 @@
-"""What the cache has of a request: which files it takes, which of them are there and right, and what is missing."""
+"""What the cache has of a request: the files it takes, those of them that are right, and those that are missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from phaita_loader._cache.repo import RepoCache, Verify
+from phaita_loader._cache.repo import RepoCache
 from phaita_loader._weight_files import shards
 from phaita_loader.errors import Corrupt, NotCached
-from phaita_loader.hub import Hub
 from phaita_loader.listing import Listing, RemoteFile
-from phaita_loader.request import ModelRequest, needed
+from phaita_loader.snapshot import Verify
 
-__all__ = ["Cached", "Stock"]
+__all__ = ["Cached", "Inventory", "not_cached"]
 
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """What the cache has of a commit. `known`: by a listing that was kept, not only by what lies there."""
+    """The cached part of a commit.
+
+    has_listing: True if a saved listing names its files; else only the links in the snapshot do.
+    """
 
     commit: str
     files: tuple[RemoteFile, ...]
     missing: tuple[str, ...]
-    known: bool
+    has_listing: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Stock:
-    """The cache as one call sees it: a blob that it found right is not digested a second time."""
+class Inventory:
+    """The cache as one call sees it: a blob that was found right is not digested a second time.
 
-    request: ModelRequest
-    hub: Hub
-    cache: RepoCache
-    verify: Verify
-    _right: set[RemoteFile] = field(default_factory=set)
+    `choose` returns the files of a listing that the request takes.
+    """
 
-    def chosen(self, listing: Listing) -> tuple[RemoteFile, ...]:
-        """The files of a commit that the request takes, by path."""
-        request = self.request
-        paths: Iterable[str] = [file.path for file in listing.files]
-        if request.allow_patterns is None:
-            paths = needed(request, paths)
-        keep = set(self.hub.select(paths, request.allow_patterns, request.ignore_patterns))
-        return tuple(sorted((file for file in listing.files if file.path in keep), key=lambda file: file.path))
+    def __init__(self, cache: RepoCache, verify: Verify, choose: Callable[[Listing], tuple[RemoteFile, ...]]) -> None:
+        self._cache = cache
+        self._verify = verify
+        self._choose = choose
+        self._right: set[RemoteFile] = set()
 
-    def wrong(self, files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
-        """The blobs that are absent or not right, each once, small ones first: a wrong configuration shows early."""
-        blobs = {file.digest: file for file in files if not self._holds(file)}
+    def invalid(self, files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
+        """Return the files whose blobs are absent or wrong, each blob once.
+
+        Small files come first, so that a wrong configuration shows before gigabytes are fetched.
+        """
+        blobs = {file.digest: file for file in files if not self._verify_once(file)}
         return tuple(sorted(blobs.values(), key=lambda file: file.size))
 
-    def of(self, commit: str) -> Cached:
-        """What is there of this commit."""
-        kept = self.cache.kept(commit)
-        files = self.chosen(kept or self.cache.found(commit))
-        wrong = {file.digest for file in self.wrong(files)}
-        shows = self.cache.shows
-        missing = [file.path for file in files if file.digest in wrong or not shows(commit, file, self.verify)]
-        if kept is None:
+    def inspect(self, commit: str) -> Cached:
+        """Verify the cached files of a commit, as far as the request takes them."""
+        saved = self._cache.saved_listing(commit)
+        files = self._choose(saved or self._cache.listing_from_links(commit))
+        invalid = {file.digest for file in self.invalid(files)}
+        missing = [
+            file.path
+            for file in files
+            if file.digest in invalid or not self._cache.verify_pointer(commit, file, self._verify)
+        ]
+        if saved is None:
             right = [file for file in files if file.path not in missing]
-            missing += _absent_shards(self.cache.snapshot(commit), right) if files else ["the weights or the tokenizer"]
-        return Cached(commit, files, tuple(missing), known=kept is not None)
+            folder = self._cache.snapshot(commit)
+            missing += _absent_shards(folder, right) if files else ["the weights or the tokenizer"]
+        return Cached(commit, files, tuple(missing), has_listing=saved is not None)
 
-    def lacking(self, cached: Cached | None) -> NotCached:
-        """The error for a request that needs more than this, offline."""
-        if cached is None:
-            return NotCached("offline mode is on, and nothing of this revision is in the cache")
-        if not cached.files and cached.known:
-            return NotCached(f"offline mode is on, and the cached commit has no files for kind {self.request.kind!r}")
-        names = ", ".join(cached.missing[:5]) + (", ..." if len(cached.missing) > 5 else "")
-        return NotCached(f"offline mode is on, and the cache lacks {names}", missing=cached.missing)
-
-    def _holds(self, file: RemoteFile) -> bool:
-        if file not in self._right and self.cache.holds(file, self.verify):
+    def _verify_once(self, file: RemoteFile) -> bool:
+        if file not in self._right and self._cache.verify_blob(file, self._verify):
             self._right.add(file)
         return file in self._right
 
 
+def not_cached(cached: Cached | None, kind: str) -> NotCached:
+    """Return the error for a request of this kind that needs more than is cached, offline."""
+    if cached is None:
+        return NotCached("offline mode is on, and nothing of this revision is in the cache")
+    if not cached.files and cached.has_listing:
+        return NotCached(f"offline mode is on, and the cached commit has no files for kind {kind!r}")
+    names = ", ".join(cached.missing[:5]) + (", ..." if len(cached.missing) > 5 else "")
+    return NotCached(f"offline mode is on, and the cache lacks {names}", missing=cached.missing)
+
+
 def _absent_shards(folder: Path, files: Iterable[RemoteFile]) -> list[str]:
-    """Shards that an index names and the folder lacks."""
+    """Return the shards that an index names and the folder lacks."""
     named: set[Path] = set()
     for index in (folder / file.path for file in files if file.path.endswith(".index.json")):
         with suppress(Corrupt):  # another kind of index

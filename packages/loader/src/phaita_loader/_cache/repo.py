@@ -1,4 +1,4 @@
-"""The standard Hugging Face cache folder of one repo: where its blobs, snapshots, refs, locks and our own files lie."""
+"""The standard Hugging Face cache folder of one repo: its blobs, snapshots, refs and locks, and our own files."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
 
-from phaita_loader._cache.digest import digest_of, stamp, stamped
+from phaita_loader._cache.digest import digest_of
+from phaita_loader._cache.stamps import has_stamp, write_stamp
 from phaita_loader.errors import Corrupt
 from phaita_loader.listing import SMALL, Listing, RemoteFile, listed_commit, listed_file
+from phaita_loader.snapshot import Verify
 
-__all__ = ["RepoCache", "Verify"]
+__all__ = ["RESTARTS", "RepoCache"]
 
-Verify: TypeAlias = Literal["auto", "full", "size"]
-"""How far a cached blob is trusted: until its stamp no longer fits, never, or for its size alone."""
+RESTARTS = 5
+"""The times that a call starts again because another tool deleted what it had brought."""
 
 
-@dataclass(frozen=True)
 class RepoCache:
-    """Paths below `cache_dir` for one model repo, laid out as huggingface_hub lays them out.
+    """The paths below `cache_dir` for one model repo, laid out as huggingface_hub lays them out.
 
     `check` is called now and then while files are digested, and ends that by raising.
     """
 
-    cache_dir: Path
-    repo_id: str
-    check: Callable[[], None] = lambda: None
-    _wrong: dict[Path, tuple[int, int, int]] = field(default_factory=dict, repr=False, compare=False)
+    def __init__(self, cache_dir: Path, repo_id: str, check: Callable[[], None] = lambda: None) -> None:
+        self.cache_dir = cache_dir
+        self.repo_id = repo_id
+        self._check = check
+        self._invalid: dict[Path, tuple[int, int, int]] = {}
 
     @cached_property
     def name(self) -> str:
@@ -47,98 +47,98 @@ class RepoCache:
 
     @cached_property
     def ours(self) -> Path:
-        """Partial files, stamps and listings: everything that is not huggingface_hub's."""
+        """The folder of partial files, stamps and listings: everything that is not huggingface_hub's."""
         return self.folder / ".phaita-loader"
 
     def blob(self, file: RemoteFile) -> Path:
-        """Where the file's bytes lie."""
+        """Return the path of the file's bytes."""
         return self.folder / "blobs" / file.digest
 
     def stamp(self, file: RemoteFile) -> Path:
-        """Where it is remembered that the blob was digested."""
+        """Return the path of the stamp that says the blob was digested."""
         return self.ours / "stamps" / file.digest
 
     def lock(self, file: RemoteFile) -> Path:
-        """huggingface_hub's own lock for this blob."""
+        """Return the path of huggingface_hub's own lock for this blob."""
         return self.cache_dir / ".locks" / self.name / f"{file.digest}.lock"
 
-    def holds(self, file: RemoteFile, verify: Verify) -> bool:
-        """Whether the blob is there and right. One that is digested for it and is right gets its stamp."""
-        return self._is_right(self.blob(file), self.stamp(file), file, verify)
+    def verify_blob(self, file: RemoteFile, verify: Verify) -> bool:
+        """Return True if the blob is there and right; digest it as far as `verify` asks, and stamp it then."""
+        return self._verify(self.blob(file), self.stamp(file), file, verify)
 
-    def shows(self, commit: str, file: RemoteFile, verify: Verify) -> bool:
-        """Whether the snapshot shows the blob under the file's name: by a link, or by a copy that is right itself."""
+    def verify_pointer(self, commit: str, file: RemoteFile, verify: Verify) -> bool:
+        """Return True if the snapshot has the file: a link to its blob, or a copy that is right itself."""
         pointer = self.snapshot(commit) / file.path
         if _is_same(pointer, self.blob(file)):
             return True
         # A copy rots on its own, so it has a stamp of its own.
-        record = self.ours / "stamps" / commit / file.path
-        return not pointer.is_symlink() and self._is_right(pointer, record, file, verify)
+        stamp = self.ours / "stamps" / commit / file.path
+        return not pointer.is_symlink() and self._verify(pointer, stamp, file, verify)
 
     def snapshot(self, commit: str) -> Path:
-        """The folder that shows the commit's files under their names."""
+        """Return the folder that has the commit's files under their names."""
         return self.folder / "snapshots" / commit
 
     def commit_of(self, revision: str) -> str | None:
-        """The commit that a branch or tag meant when it was last fetched."""
+        """Return the commit that a branch or tag meant when it was last fetched, if it ever was."""
         try:
             return listed_commit((self.folder / "refs" / revision).read_text(encoding="utf-8").strip())
         except (OSError, ValueError, Corrupt):
             return None
 
     def prepare(self, commit: str) -> None:
-        """Make the folders. The snapshot's comes first: without it `hf cache rm` would not find the rest."""
+        """Make the folders, the snapshot's first: without it `hf cache rm` would not find the rest."""
         locks = self.cache_dir / ".locks" / self.name
         for folder in (self.snapshot(commit), self.folder / "blobs", self.ours, locks):
             folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def folds_case(self) -> bool:
-        """Whether names that differ in case alone are one on this disk."""
+        """True if names that differ in case alone are the same on this disk."""
         return (self.folder / "SNAPSHOTS").exists()
 
     @property
     def free_bytes(self) -> int:
-        """Bytes that the cache's disk has left."""
+        """The bytes that the cache's disk has left."""
         folder = self.folder.absolute()
         return shutil.disk_usage(next(there for there in (folder, *folder.parents) if there.exists())).free
 
     def link(self, commit: str, file: RemoteFile, verify: Verify = "auto") -> None:
-        """Show the blob under the file's name: a relative symlink, or a copy where links are not to be had."""
+        """Put the file into the snapshot: a relative symlink to its blob, or a copy where the disk has no symlinks."""
         pointer = self.snapshot(commit) / file.path
-        if not _linked(pointer, self._target(file)) and not self.shows(commit, file, verify):
+        if not _try_link(pointer, self._target(file)) and not self.verify_pointer(commit, file, verify):
             fresh = self.ours / f"link-{os.getpid()}-{secrets.token_hex(4)}"
             try:
-                _linked_or_copied(fresh, self._target(file), self.blob(file))
+                _link_or_copy(fresh, self._target(file), self.blob(file))
                 fresh.replace(pointer)
             finally:
                 fresh.unlink(missing_ok=True)
 
     def _target(self, file: RemoteFile) -> str:
-        """The blob as seen from where the file is shown."""
+        """Return the text of the link that leads from the file's place in the snapshot to its blob."""
         # Windows keeps the text of a link as it is, and follows its own separator only.
         return os.path.join(*[os.pardir] * (2 + file.path.count("/")), "blobs", file.digest)  # noqa: PTH118
 
     def set_ref(self, revision: str, commit: str) -> None:
-        """Remember what the branch or tag means. Last of all, after a complete fetch."""
+        """Remember which commit the branch or tag means; to be called last, after a complete fetch."""
         if self.commit_of(revision) == commit:
             return
         ref = self.folder / "refs" / revision
-        # Git has no branch "a" beside "a/b": what is in the way is one that is no more.
+        # Git has no branch "a" beside "a/b": the one in the way was deleted.
         for above in [path for path in ref.parents if path.is_relative_to(self.folder / "refs") and path.is_file()]:
             above.unlink()
         if ref.is_dir():
             shutil.rmtree(ref)
         _write(ref, commit, self.ours)
 
-    def keep(self, listing: Listing) -> None:
-        """Keep a commit's listing, which never changes, so that offline it is known what belongs to it."""
+    def save_listing(self, listing: Listing) -> None:
+        """Save a commit's listing, which never changes, so that it is known offline which files belong to it."""
         rows = {file.path: _row(file) for file in listing.files}
         text = json.dumps({"format_version": 1, "files": rows})
         _write(self.ours / "listings" / f"{listing.commit}.json", text, self.ours)
 
-    def kept(self, commit: str) -> Listing | None:
-        """The commit's listing, if this package or `snapshot_download` kept one that can be read."""
+    def saved_listing(self, commit: str) -> Listing | None:
+        """Return the commit's listing, if this package or `snapshot_download` saved one that can be read."""
         for path in (self.ours / "listings" / f"{commit}.json", self.folder / "trees" / f"{commit}.json"):
             try:
                 rows = json.loads(path.read_text(encoding="utf-8"))["files"]
@@ -147,47 +147,46 @@ class RepoCache:
                 continue
         return None
 
-    def found(self, commit: str) -> Listing:
-        """What the snapshot folder shows, by the links' targets: all that is known where no listing was kept."""
+    def listing_from_links(self, commit: str) -> Listing:
+        """Return the files that the snapshot's links name: all that is known where no listing was saved."""
         files = []
         for pointer in self.snapshot(commit).rglob("*"):
             if pointer.is_symlink() and pointer.is_file():
                 name, digest = pointer.relative_to(self.snapshot(commit)).as_posix(), pointer.readlink().name
-                with suppress(Corrupt):  # a link to something that is no blob
+                with suppress(Corrupt):  # the link leads to something other than a blob
                     sha256 = digest if len(digest) == 64 else None
                     files.append(listed_file(name, pointer.stat().st_size, digest, sha256))
         return Listing(commit, tuple(files))
 
-    def _is_right(self, path: Path, record: Path, file: RemoteFile, verify: Verify) -> bool:
-        """Whether the file's bytes lie there, as far as `verify` asks; what is digested and right gets its stamp."""
+    def _verify(self, path: Path, stamp: Path, file: RemoteFile, verify: Verify) -> bool:
         try:
             if path.stat().st_size != file.size:
                 return False
-            if verify == "size" or (verify == "auto" and file.size > SMALL and stamped(record, path)):
+            if verify == "size" or (verify == "auto" and file.size > SMALL and has_stamp(stamp, path)):
                 return True
             before = path.stat()
             seen = (before.st_ino, before.st_size, before.st_mtime_ns)
-            if self._wrong.get(path) == seen:
-                return False  # what was found wrong a moment ago is not digested again
-            if digest_of(path, file.algorithm, file.size, self.check) != file.digest:
-                self._wrong[path] = seen
+            if self._invalid.get(path) == seen:
+                return False  # it was digested a moment ago
+            if digest_of(path, file.algorithm, file.size, self._check) != file.digest:
+                self._invalid[path] = seen
                 return False
             if file.size > SMALL:
-                stamp(record, path, before)
+                write_stamp(stamp, path, before)
         except OSError:
             return False
         return True
 
 
-def _linked_or_copied(fresh: Path, target: str, blob: Path) -> None:
+def _link_or_copy(fresh: Path, target: str, blob: Path) -> None:
     try:
         fresh.symlink_to(target)
     except OSError:
         shutil.copyfile(blob, fresh)
 
 
-def _linked(pointer: Path, target: str) -> bool:
-    """Make the link, where there is nothing in its place and links are to be had."""
+def _try_link(pointer: Path, target: str) -> bool:
+    """Make the link; return False where something is in its place, or the disk has no symlinks."""
     try:
         try:
             pointer.symlink_to(target)
@@ -200,7 +199,7 @@ def _linked(pointer: Path, target: str) -> bool:
 
 
 def _row(file: RemoteFile) -> dict[str, object]:
-    """A file as huggingface_hub's own kept listings have it, so that one reader serves both."""
+    """Return a file as huggingface_hub's saved listings have it, so that one reader serves both."""
     return {"size": file.size, "lfs_sha256" if file.algorithm == "sha256" else "blob_id": file.digest}
 
 

@@ -1,1 +1,1 @@
-"""One GET to its answer: connections, proxies, TLS, redirects, and what may be said of a URL."""
+"""One GET to its answer: connections, proxies, TLS, redirects, and the parts of a URL that may be shown."""

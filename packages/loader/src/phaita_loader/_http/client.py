@@ -1,4 +1,4 @@
-"""One GET to its answer: what opens it, what bounds it, and which redirects it may follow."""
+"""One GET to its answer: the client that makes it, its time limits, and the redirects that may be followed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from phaita_loader._classify import network_failure, status_failure
-from phaita_loader._http.url import checked_hop, host, place
+from phaita_loader._http.url import checked_redirect, host, origin
 from phaita_loader.errors import ModelDownloadError
 from phaita_loader.retry import Transient
 
-__all__ = ["Answer", "Limits", "Opener", "Target", "abort", "finish", "follow", "hang_up"]
+__all__ = ["HttpClient", "Limits", "Response", "Target", "cancel", "close", "drain", "follow"]
 
-_HOPS = 5
+_REDIRECTS_MAX = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SHORT = 4096  # bytes of a page that are worth reading to keep its connection
 
@@ -29,97 +29,96 @@ class Limits:
     stall: float
 
 
-class Answer(Protocol):
-    """As much of urllib3's response as is used; other clients' are brought into this form."""
+class Response(Protocol):
+    """The part of urllib3's response that is used; other clients' responses are adapted to it."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """By name, however it is spelt."""
+        """The headers; names are case-insensitive."""
 
     @property
     def status(self) -> int:
         """The status code."""
 
     def read1(self, amt: int, *, decode_content: bool) -> bytes:
-        """The bytes that are there, at least one unless the body ended."""
+        """Return the bytes that are there, at least one unless the body ended."""
 
     def shutdown(self) -> None:
         """End a `read1` that waits in another thread."""
 
     def drain_conn(self) -> None:
-        """Read the little that is left and let the connection serve again."""
+        """Read the rest of the body, so that the connection serves again."""
 
     def close(self) -> None:
         """End the connection."""
 
 
-class Opener(Protocol):
-    """Whatever makes requests."""
+class HttpClient(Protocol):
+    """A client that makes single GET requests."""
 
-    def get(self, url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
-        """The answer as it comes: no redirect followed, nothing retried, no body read."""
+    def get(self, url: str, headers: Mapping[str, str], limits: Limits) -> Response:
+        """Return the response with its body unread: no redirect followed, nothing retried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL, and the headers that nobody sees once the way to it has left the place where it began."""
+    """A request target: its URL, and headers that are dropped when a redirect leaves the origin.
+
+    foreign: True once a redirect has left the origin.
+    """
 
     url: str = field(repr=False)
     secret: Mapping[str, str] = field(default_factory=dict, repr=False)
     foreign: bool = False
 
-    def hop(self, location: str) -> Target:
-        """Where a redirect leads. Raises Transient for a place that can't be trusted."""
-        url = checked_hop(self.url, location)
-        if place(url) == place(self.url):
+    def redirected(self, location: str) -> Target:
+        """Return the target that a redirect leads to. Raises Transient for one that can't be trusted."""
+        url = checked_redirect(self.url, location)
+        if origin(url) == origin(self.url):
             return replace(self, url=url)
         return Target(url, foreign=True)
 
 
-def follow(opener: Opener, target: Target, headers: Mapping[str, str], limits: Limits) -> tuple[Answer, Target]:
-    """The answer at the end of all redirects, and where that was: a 200 or 206, or a 416 where a range was asked for.
+def follow(client: HttpClient, target: Target, headers: Mapping[str, str], limits: Limits) -> tuple[Response, Target]:
+    """Return the response at the end of all redirects, and its target.
 
-    Raises Transient, NotFound, AccessDenied.
+    Its status is 200 or 206, or 416 where a range was asked for. Raises Transient, NotFound, AccessDenied.
     """
-    for _ in range(_HOPS):
+    for _ in range(_REDIRECTS_MAX):
         try:
-            answer = opener.get(target.url, {**headers, **target.secret}, limits)
+            response = client.get(target.url, {**headers, **target.secret}, limits)
         except ModelDownloadError:
             raise
         except Exception as error:
             raise network_failure(error, host(target.url)) from error
-        if answer.status in {200, 206} or (answer.status == 416 and "Range" in headers):
-            return answer, target
-        location = answer.headers.get("Location") if answer.status in _REDIRECTS else None
+        if response.status in {200, 206} or (response.status == 416 and "Range" in headers):
+            return response, target
+        location = response.headers.get("Location") if response.status in _REDIRECTS else None
         if location is None:
-            raise _refused(answer, target)
-        finish(answer)
-        target = target.hop(location)
+            close(response)
+            sender = "cdn" if target.foreign else "hub"
+            raise status_failure(response.status, response.headers, sender, datetime.now(UTC))
+        drain(response)
+        target = target.redirected(location)
     raise Transient(f"{host(target.url)} redirects in circles")
 
 
-def _refused(answer: Answer, target: Target) -> Exception:
-    """The error that a status means."""
-    hang_up(answer)
-    return status_failure(answer.status, answer.headers, "cdn" if target.foreign else "hub", datetime.now(UTC))
-
-
-def abort(answer: Answer) -> None:
+def cancel(response: Response) -> None:
     """End a read that waits in another thread."""
-    with suppress(ValueError, RuntimeError, OSError):  # already over
-        answer.shutdown()
+    with suppress(ValueError, RuntimeError, OSError):  # it has ended already
+        response.shutdown()
 
 
-def hang_up(answer: Answer) -> None:
+def close(response: Response) -> None:
     """End the connection, and give its place back to a pool that has only so many."""
-    answer.close()
-    getattr(answer, "release_conn", lambda: None)()
+    response.close()
+    getattr(response, "release_conn", lambda: None)()
 
 
-def finish(answer: Answer) -> None:
-    """Read a redirect's few bytes, so that the connection serves again; a long page is not worth it."""
-    length = answer.headers.get("Content-Length", "")
+def drain(response: Response) -> None:
+    """Read a redirect's few bytes, so that the connection serves again; close it where the page is long."""
+    length = response.headers.get("Content-Length", "")
     if length.isdecimal() and int(length[:20]) <= _SHORT:
-        answer.drain_conn()
+        response.drain_conn()
     else:
-        hang_up(answer)
+        close(response)

@@ -1,4 +1,4 @@
-"""A client that the user gave huggingface_hub (httpx2's, or one like it), in the form of urllib3's answers."""
+"""A client that the user gave huggingface_hub (httpx2's, or one like it), adapted to urllib3's responses."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from phaita_loader._http.client import Answer, Limits
-from phaita_loader._http.redact import guard
+from phaita_loader._http.client import Limits, Response
+from phaita_loader._http.redact import redact_logger
 
 __all__ = ["GivenClient"]
 
 for logger in ("httpx", "httpx2", "huggingface_hub.utils._http"):
-    guard(logger)
+    redact_logger(logger)
 for library in ("httpcore", "httpcore2"):
     for protocol in ("http11", "http2"):
-        guard(f"{library}.{protocol}")
+        redact_logger(f"{library}.{protocol}")
 
 
 class GivenClient:
-    """Opens GET requests on somebody else's client, whose own redirects and time limits are set aside."""
+    """Makes GET requests on the user's client; its own redirects and time limits are not used."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def get(self, url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
-        """The answer to one GET as it comes. Raises what the client raises."""
-        # Such a client has one limit for the first byte and all others.
+    def get(self, url: str, headers: Mapping[str, str], limits: Limits) -> Response:
+        """Return the response to one GET with its body unread. Raises what the client raises."""
+        # Such a client has a single read limit, for the first byte and for all others.
         seconds = (limits.connect, limits.stall, limits.stall, limits.connect)
         request = self._client.build_request("GET", url, headers=dict(headers), timeout=seconds)
-        return _ClientAnswer(self._client.send(request, stream=True, follow_redirects=False))
+        return _ClientResponse(self._client.send(request, stream=True, follow_redirects=False))
 
 
-class _ClientAnswer:
+class _ClientResponse:
     def __init__(self, response: Any) -> None:
         self._response = response
         self._chunks: Iterator[bytes] = response.iter_raw()
@@ -51,7 +51,7 @@ class _ClientAnswer:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def drain_conn(self) -> None:
-        with suppress(Exception):  # what can't be drained is closed
+        with suppress(Exception):  # a body that can't be drained is closed
             for _ in self._chunks:
                 pass
         self.close()

@@ -1,4 +1,4 @@
-"""The head of an answer, as http.client alone would not read it: past every interim answer, and within its time."""
+"""The head of a response, read past every interim (1xx) response and within a time limit; http.client does neither."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 
 from urllib3.connectionpool import HTTPConnectionPool
 
-__all__ = ["heeding"]
+from phaita_loader.policy import answer_limit
 
-_HEADS = 4  # times the limit for one silence that a head may take
-
-
-def heeding(pools: Mapping[str, type[HTTPConnectionPool]]) -> dict[str, type[HTTPConnectionPool]]:
-    """The same connection pools, by scheme, with answers of this kind."""
-    return {scheme: _heeding(pool) for scheme, pool in pools.items()}
+__all__ = ["with_limited_heads"]
 
 
-def _heeding(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+def with_limited_heads(pools: Mapping[str, type[HTTPConnectionPool]]) -> dict[str, type[HTTPConnectionPool]]:
+    """Return the same connection pool classes, by scheme, with responses of this kind."""
+    return {scheme: _with_limited_heads(pool) for scheme, pool in pools.items()}
+
+
+def _with_limited_heads(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
     connection = type(pool.ConnectionCls.__name__, (pool.ConnectionCls,), {"response_class": _Response})
     return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
@@ -42,18 +42,18 @@ class _Response(HTTPResponse):
 
     def _read_status(self) -> tuple[str, int, str]:
         version, status, reason = super()._read_status()  # type: ignore[misc]  # http.client's own, without a type
-        # Of the interim answers http.client skips 100 alone; 103 (Early Hints) comes before an answer too.
+        # http.client skips 100 alone; 103 (Early Hints) comes before the final response too.
         interim = HTTPStatus.SWITCHING_PROTOCOLS < status < HTTPStatus.OK
         return version, HTTPStatus.CONTINUE if interim else status, reason
 
 
 class _Timed(io.RawIOBase):
-    """A socket's bytes up to an instant: a dripped head, of which every byte is in time, would go on for ever."""
+    """A socket's bytes up to an instant: a dripped head, each byte of it in time, would otherwise never end."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._raw = sock.makefile("rb", buffering=0)
         silence = sock.gettimeout()
-        self.until = math.inf if silence is None else time.monotonic() + _HEADS * silence
+        self.until = math.inf if silence is None else time.monotonic() + answer_limit(silence)
 
     def readable(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""What of a URL is told, compared or trusted."""
+"""Parts of a URL that are shown, compared or checked."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ import urllib3
 
 from phaita_loader.retry import Transient
 
-__all__ = ["Place", "bare", "basic_auth", "checked_endpoint", "checked_hop", "host", "place"]
+__all__ = ["Origin", "bare", "basic_auth", "checked_endpoint", "checked_redirect", "host", "origin"]
 
-Place: TypeAlias = tuple[str, str | None, int | None]
+Origin: TypeAlias = tuple[str, str | None, int | None]
 
 
-def place(url: str) -> Place:
-    """Scheme, host and port: what has to be the same for a token to go along. Raises ValueError."""
+def origin(url: str) -> Origin:
+    """Return scheme, host and port: a token is sent to one origin only. Raises ValueError."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def host(url: str) -> str:
-    """The host's name, for messages."""
+    """Return the host's name, for messages."""
     return urlsplit(url).hostname or url.partition("?")[0]
 
 
 def bare(url: str) -> str:
-    """The URL without the user and password it may hold."""
+    """Return the URL without the user and password it may hold."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def basic_auth(url: str) -> str | None:
-    """The user and password that the URL holds, as urllib3 takes them."""
+    """Return the user and password that the URL holds, as urllib3 takes them."""
     parts = urlsplit(url)
     return f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
 
 
 def checked_endpoint(url: str) -> str:
-    """An endpoint as paths are added to it. Raises ValueError."""
+    """Return an endpoint in the form to which paths are added. Raises ValueError."""
     try:
-        scheme, name, _ = place(url)
+        scheme, name, _ = origin(url)
     except ValueError:
         scheme, name = "", None
     if scheme not in {"http", "https"} or not name:
@@ -48,14 +48,14 @@ def checked_endpoint(url: str) -> str:
     return url.rstrip("/")
 
 
-def checked_hop(old: str, location: str) -> str:
-    """Where a redirect leads, without the user it may name. Raises Transient for a place that can't be trusted."""
+def checked_redirect(old: str, location: str) -> str:
+    """Return the URL that a redirect leads to, without a user. Raises Transient for one that can't be trusted."""
     try:
         new = bare(urljoin(old, location))
-        scheme, name, _ = place(new)
+        scheme, name, _ = origin(new)
         urllib3.util.parse_url(new)
     except (ValueError, urllib3.exceptions.HTTPError) as error:
-        raise Transient(f"{host(old)} redirects to something that is no address") from error
+        raise Transient(f"{host(old)} redirects to an invalid address") from error
     if not name or scheme not in {"http", "https"} or (scheme == "http" and urlsplit(old).scheme == "https"):
-        raise Transient(f"{host(old)} redirects to a place that can't be trusted ({scheme[:20]})")
+        raise Transient(f"{host(old)} redirects to an address that can't be trusted ({scheme[:20]})")
     return new

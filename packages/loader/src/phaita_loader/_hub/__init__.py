@@ -1,1 +1,1 @@
-"""What is the Hub's own: its API, the body of a file, several endpoints."""
+"""The Hub's own matters: its API, the body of a file, several endpoints, the token."""

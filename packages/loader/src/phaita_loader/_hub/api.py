@@ -1,4 +1,4 @@
-"""A listing as the Hub's API tells it, a page at a time, each bounded in time and memory."""
+"""A commit's listing from the Hub's API: read a page at a time, each bounded in time and memory."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from urllib.parse import quote, urlsplit
 
 from phaita_loader._bounded import bounded
 from phaita_loader._classify import network_failure
-from phaita_loader._http.client import Answer, Limits, Opener, Target, abort, follow, hang_up
+from phaita_loader._http.client import HttpClient, Limits, Response, Target, cancel, close, follow
 from phaita_loader._http.url import host
 from phaita_loader.errors import Corrupt
 from phaita_loader.listing import Listing, consistent, listed_commit, listed_file
+from phaita_loader.policy import answer_limit
 from phaita_loader.retry import Transient
 
 __all__ = ["Ask", "Page", "list_commit", "read_page"]
 
 _LONGEST = 8 << 20
-"""Bytes of one page: the Hub's longest, of 10,000 files, has about 4 MB. Parsed, JSON takes up to twenty times that."""
-_MANY = 10_000  # beyond so many files the Hub's short listing is cut off
+"""The bytes of one page at most: the Hub's, of 10,000 files, have about 4 MB, and parsed JSON takes 20 times that."""
+_MANY = 10_000  # files, from which on the Hub cuts its short listing off
 _PAGES = 2_000
 _ROWS = 250_000
 _CHUNK = 1 << 16
-_GZIP = 31  # zlib's word for it
+_GZIP = 31  # zlib's wbits for a gzip header
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Parsed JSON, and the `Link` header that leads on."""
+    """Parsed JSON, and the `Link` header that names the next page."""
 
     data: Any
     link: str = ""
@@ -40,26 +41,26 @@ class Page:
 Ask: TypeAlias = Callable[[str], Page]
 
 
-def read_page(opener: Opener, target: Target, headers: Mapping[str, str], limits: Limits) -> Page:
-    """One GET of JSON, which may take four times the limit for a connection, however it drips.
+def read_page(client: HttpClient, target: Target, headers: Mapping[str, str], limits: Limits) -> Page:
+    """Return the JSON of one GET, within `answer_limit` of the limit for a connection.
 
     Raises Transient, NotFound, AccessDenied, Corrupt.
     """
-    # Not HfApi: it reads an answer of any length, and there is nothing public to stop it by.
-    name, seconds, answers = host(target.url), 4 * limits.connect, list[Answer]()
+    # HfApi reads an answer of any length, and has no public way to stop that.
+    name, seconds, responses = host(target.url), answer_limit(limits.connect), list[Response]()
 
     def read() -> Page:
-        answer, _ = follow(opener, target, {**headers, "Accept-Encoding": "gzip"}, limits)
-        answers.append(answer)
-        data = _plain(_received(answer, name), answer.headers.get("Content-Encoding", ""))
-        return Page(json.loads(data), answer.headers.get("Link", ""))
+        response, _ = follow(client, target, {**headers, "Accept-Encoding": "gzip"}, limits)
+        responses.append(response)
+        data = _unpacked(_read_body(response, name), response.headers.get("Content-Encoding", ""))
+        return Page(json.loads(data), response.headers.get("Link", ""))
 
     try:
         return bounded(read, seconds)
     except TimeoutError as error:
-        for answer in answers:
-            abort(answer)
-        raise Transient(f"{name} gave no listing within {seconds:g} s") from error
+        for response in responses:
+            cancel(response)
+        raise Transient(f"{name} sent no listing within {seconds:g} s") from error
     except (ValueError, RecursionError, zlib.error) as error:
         raise _no_listing(name) from error
 
@@ -72,9 +73,9 @@ def list_commit(
     keep: Callable[[str], bool] | None = None,
     most: int = _ROWS,
 ) -> Listing:
-    """The commit that a revision means, and its files, `most` at most.
+    """Return the commit that a revision means, and its files, `most` at most.
 
-    A long tree is read without the paths that `keep` refuses.
+    A long tree is read without the paths for which `keep` is False.
 
     Raises Transient, NotFound, AccessDenied, Corrupt.
     """
@@ -91,26 +92,26 @@ def list_commit(
     return Listing(commit, consistent(listed_file(*row) for row in rows), complete=not (tree and keep))
 
 
-def _received(answer: Answer, name: str) -> bytes:
-    """The body of an answer, which is not trusted to end by itself."""
+def _read_body(response: Response, name: str) -> bytes:
+    """Return the body of a response, which need not end by itself. Raises Corrupt, Transient."""
     data = bytearray()
     try:
-        while chunk := answer.read1(_CHUNK, decode_content=False):
+        while chunk := response.read1(_CHUNK, decode_content=False):
             data += chunk
             if len(data) > _LONGEST:
                 raise _too_long()
-        answer.drain_conn()
+        response.drain_conn()
     except Corrupt:
-        hang_up(answer)
+        close(response)
         raise
     except Exception as error:
-        hang_up(answer)
+        close(response)
         raise network_failure(error, name) from error
     return bytes(data)
 
 
-def _plain(data: bytes, encoding: str) -> bytes:
-    """Unpacked, as far as it is not longer than any listing. Raises ValueError, zlib.error."""
+def _unpacked(data: bytes, encoding: str) -> bytes:
+    """Return the unpacked body, if it is not longer than any listing. Raises Corrupt, ValueError, zlib.error."""
     if encoding.lower() in {"", "identity"}:
         return data
     if encoding.lower() not in {"gzip", "x-gzip"}:
@@ -127,7 +128,7 @@ def _too_long() -> Corrupt:
 
 def _no_listing(name: str) -> Transient:
     # A captive portal answers everything with a page of its own.
-    return Transient(f"{name} answered with something that is no listing")
+    return Transient(f"{name} answered with something other than a listing")
 
 
 _Row: TypeAlias = tuple[Any, Any, Any, Any]  # path, size, git's blob, LFS's sha256
@@ -139,7 +140,7 @@ def _sibling(row: Any) -> _Row:
 
 
 def _tree(ask: Ask, url: str, keep: Callable[[str], bool], most: int) -> Iterator[_Row]:
-    """The files of a tree, page by page."""
+    """Yield the files of a tree, page by page."""
     kept = 0
     for page in _pages(ask, url):
         for row in map(_mapping, page):
@@ -163,11 +164,11 @@ def _pages(ask: Ask, url: str) -> Iterator[list[Any]]:
         following = re.search(r'<([^>]*)>\s*;[^,<]*\brel="?next\b', page.link)
         if following is None:
             return
-        # Only the query is taken: it holds the cursor, and a mirror's link may name the Hub that it mirrors.
+        # Only the query is taken, for its cursor: a mirror's link may name the Hub that it mirrors.
         url = urlsplit(url)._replace(query=following[1].partition("?")[2]).geturl()
     raise Corrupt("the Hub's listing does not end")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    """A JSON object; one that is absent, or something else, has no fields."""
+    """Return the value if it is a JSON object, else one without fields."""
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""Several servers of the same files: one at a time, and the next when it fails."""
+"""Several servers of the same files, used one at a time: when one fails, the next."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ T = TypeVar("T")
 
 
 class Endpoints:
-    """An ordered list of endpoints, of which one is in use; the last is followed by the first.
+    """An ordered list of endpoints, one of them in use; the first follows the last.
 
-    All threads share the place in it, without a lock: a lost move costs one request that fails once more.
+    All threads share the position in it without a lock: a lost update costs one request that fails once more.
     """
 
     def __init__(self, urls: Iterable[str]) -> None:
         self.urls = tuple(dict.fromkeys(checked_endpoint(url) for url in urls))
-        self._at = 0
+        self._position = 0
         if not self.urls:
             raise ValueError("an empty list of endpoints was given")
 
     def first_that(self, serves: Callable[[str], T], judge: str) -> tuple[T, str]:
-        """The first result and whose it is; each endpoint is asked once, and one that fails is left for the next.
+        """Return the first result and its endpoint; each endpoint is asked once, and left for the next if it fails.
 
-        A refusal by `judge`, the endpoint that knows what there is, is the answer; any other's is its own failing.
+        `judge` is the endpoint that listed the files: its refusal is final, any other's is a failure of that endpoint.
         """
         failures: list[Transient | ModelDownloadError] = []
         for url in self._round():
@@ -40,22 +40,22 @@ class Endpoints:
                     raise
                 failures.append(error)
                 self.leave(url)
-        raise _worth_telling(failures)
+        raise _most_useful(failures)
 
     def _round(self) -> Iterator[str]:
-        at = self._at
-        yield from (*self.urls[at:], *self.urls[:at])
+        position = self._position
+        yield from (*self.urls[position:], *self.urls[:position])
 
     def leave(self, url: str) -> None:
-        """Go on with the next one."""
-        at = self.urls.index(url)
-        if self._at == at:  # else another thread left it already
-            self._at = (at + 1) % len(self.urls)
+        """Use the next endpoint from now on."""
+        position = self.urls.index(url)
+        if self._position == position:  # else another thread left it already
+            self._position = (position + 1) % len(self.urls)
 
 
-def _worth_telling(failures: list[Transient | ModelDownloadError]) -> Exception:
-    """What time heals, the shortest wait first; else what the first endpoint said."""
-    passing = [failure for failure in failures if isinstance(failure, Transient)]
-    if passing:
-        return min(passing, key=lambda failure: failure.retry_after or 0.0)
+def _most_useful(failures: list[Transient | ModelDownloadError]) -> Exception:
+    """Return the transient failure with the shortest wait; else the first endpoint's."""
+    transient = [failure for failure in failures if isinstance(failure, Transient)]
+    if transient:
+        return min(transient, key=lambda failure: failure.retry_after or 0.0)
     return failures[0] if failures else Unreachable("no endpoint was given")

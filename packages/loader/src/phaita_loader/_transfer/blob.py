@@ -1,207 +1,221 @@
-"""One blob on its way into the cache: one process at a time, until the digest is right."""
+"""The download of one blob into the cache: by one process at a time, until its digest is right."""
 
 from __future__ import annotations
 
+import enum
 import errno
 import threading
 from collections.abc import Callable
 
-from phaita_loader._cache.digest import stamp
+from phaita_loader._cache.repo import RESTARTS
+from phaita_loader._cache.stamps import write_stamp
 from phaita_loader._classify import storage_failure
-from phaita_loader._transfer.context import Route
+from phaita_loader._transfer.context import TransferContext
 from phaita_loader._transfer.lock import BlobLock
-from phaita_loader._transfer.workers import Team
-from phaita_loader._transfer.writer import Assembly
+from phaita_loader._transfer.workers import Workers
+from phaita_loader._transfer.writer import BlobWriter
 from phaita_loader.errors import Corrupt, StorageError
 from phaita_loader.listing import SMALL, RemoteFile
-from phaita_loader.progress import Received, Resumed, Verified
+from phaita_loader.progress import Resumed, Verified
 from phaita_loader.retry import Transient
 
-__all__ = ["BlobTransfer"]
+__all__ = ["BlobDownload", "Stage"]
 
-_RESTARTS = 5  # times that another tool may delete what is being written
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-class BlobTransfer:
-    """One file on its way into the cache. `run` is the work of one thread, `help` gives that of each further one.
+class Stage(enum.Enum):
+    """The stages of a blob's download. They follow in this order; CHECKING and RECEIVING may come several times."""
 
-    The supervising thread reads the properties and may `abandon` it at any time. `error` is why it failed, once
-    `ended`; `on_change` is called when there is something new to look at.
+    STARTING = "takes the lock, which nobody else seems to have"
+    LOCKED_OUT = "waits for another process that has the lock"
+    CHECKING = "verifies the blob that is in the cache, if there is one"
+    RECEIVING = "its workers bring bytes"
+    DIGESTING = "all bytes are there; they are verified and become the blob"
+    DONE = "the blob is in the cache"
+    FAILED = "ended by an error or cancelled; what arrived stays for the next attempt"
+
+
+_ENDED = frozenset({Stage.DONE, Stage.FAILED})
+_NO_SERVER = frozenset({Stage.LOCKED_OUT, Stage.CHECKING, Stage.DIGESTING})
+
+
+class BlobDownload:
+    """The download of one file. `run` is the work of one thread, `spawn_extra` gives that of each further one.
+
+    The scheduler's thread reads the properties and may `cancel` at any time. `error` is the cause of FAILED, and
+    `on_change` is called when the scheduler should look again.
     """
 
-    def __init__(self, file: RemoteFile, route: Route, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, file: RemoteFile, context: TransferContext, on_change: Callable[[], None] = lambda: None
+    ) -> None:
         self.file = file
-        self.ended = False
         self.error: Exception | None = None
-        self._route = route
+        self._context = context
         self._on_change = on_change
         self._mutex = threading.Lock()
-        self._stop = threading.Event()
-        self._lock = BlobLock(file, route)
-        self._checking = False
-        self._team: Team | None = None
+        self._ending = False
+        self._stage = Stage.STARTING
+        self._lock = BlobLock(file, context)
+        self._workers: Workers | None = None
+
+    @property
+    def stage(self) -> Stage:
+        """The present stage."""
+        if self._stage is Stage.STARTING and self._lock.waiting:
+            return Stage.LOCKED_OUT
+        return self._stage
+
+    @property
+    def ended(self) -> bool:
+        """True in the stages DONE and FAILED."""
+        return self._stage in _ENDED
+
+    @property
+    def needs_no_server(self) -> bool:
+        """True while it waits for another process, or for a digest of what is there."""
+        return self.stage in _NO_SERVER
 
     @property
     def received(self) -> int:
-        """Bytes that this attempt added to what was there."""
-        return self._team.assembly.received if self._team is not None else 0
+        """The bytes that this attempt added to what was there."""
+        return self._workers.writer.received if self._workers is not None else 0
 
     @property
     def connections(self) -> int:
-        """How many threads bring it."""
-        return self._team.size if self._team is not None else 1
+        """The number of threads that bring it."""
+        return self._workers.count if self._workers is not None else 1
 
     @property
     def answered(self) -> bool:
-        """Whether a server gave the first connection a body, or nothing had to be asked."""
-        return self.ended or (self._team is not None and self._team.answered)
-
-    @property
-    def locked_out(self) -> bool:
-        """Whether it still waits for another process to let go of the blob."""
-        return self._lock.waiting and not self.ended
-
-    @property
-    def resting(self) -> bool:
-        """Whether it waits for no server: for another process, or for the digest of what is there."""
-        whole = self._team is not None and self._team.assembly.complete
-        return (self._lock.waiting or self._checking or whole) and not self.ended
+        """True if a server gave the first worker a body, or it has ended."""
+        return self.ended or (self._workers is not None and self._workers.answered)
 
     def run(self) -> None:
-        """Bring the blob; never raises, see `error`."""
+        """Bring the blob into the cache; never raises, see `error`."""
         try:
-            self._work()
+            self._run()
         except Exception as error:
             self._end(error)
         else:
             self._end(None)
 
-    def help(self) -> Callable[[], None] | None:
-        """The work of one more thread, where there is some."""
-        return None if self._team is None else self._team.help()
+    def spawn_extra(self) -> Callable[[], None] | None:
+        """Add a worker and return its work for a new thread, if there is work for it."""
+        return None if self._workers is None else self._workers.spawn_extra()
 
-    def renew(self) -> None:
+    def reconnect(self) -> None:
         """Go on over new connections."""
-        if self._team is not None:
-            self._team.renew()
+        if self._workers is not None:
+            self._workers.reconnect()
 
-    def abandon(self, cause: str) -> None:
+    def cancel(self, cause: str) -> None:
         """End it from another thread; what arrived stays for the next attempt."""
         self._end(Transient(cause))
 
-    def end_stuck(self, now: float, limit: float) -> None:
-        """Do without the connections that have been waiting for an answer for more than `limit` seconds."""
-        if self._team is not None and self._team.end_stuck(now, limit) and not self._stop.is_set():
+    def cancel_stuck(self, now: float, limit: float) -> None:
+        """Cancel the workers that have waited for a response for over `limit` seconds; all, if the first one has."""
+        if self._workers is not None and self._workers.cancel_stuck(now, limit) and not self._ending:
             cause = f"no answer for {self.file.path} within {limit:g} s"
-            # Whoever watches waits for no disk.
-            threading.Thread(target=self.abandon, args=(cause,), daemon=True).start()
+            # In a thread: the scheduler must not wait for a disk.
+            threading.Thread(target=self.cancel, args=(cause,), daemon=True).start()
 
-    def _work(self) -> None:
-        if not self._lock.take():
+    def _run(self) -> None:
+        if not self._lock.acquire():
             raise self._given_up()
-        for restarts in range(_RESTARTS):
-            if self._is_there():
-                return self._found()
+        for restarts in range(RESTARTS):
+            self._stage = Stage.CHECKING
+            if self._context.cache.verify_blob(self.file, self._context.verify):
+                return self._report_cached()
             try:
-                # Who took it away may be a writer whose lock lies: taking it back would go on for ever.
-                return self._bring(alone=restarts > 0)
+                # Locks may not work here (NFS), and another process may own the partial now; claiming it again could
+                # go on for ever.
+                return self._download(alone=restarts > 0)
             except FileNotFoundError:
-                self._forget()  # another tool deleted what was there: once more from the first byte
-                self._route.cache.prepare(self._route.commit)
+                self._discard()  # another tool deleted the partial: start again from the first byte
+                self._context.cache.prepare(self._context.commit)
         raise Transient(f"the partial file of {self.file.path} was deleted again and again", final=StorageError)
 
-    def _is_there(self) -> bool:
-        self._checking = True
-        try:
-            return self._route.cache.holds(self.file, self._route.verify)
-        finally:
-            self._checking = False
+    def _report_cached(self) -> None:
+        """Tell the listener that another process brought the blob."""
+        self._context.report(self.file, self.file.size)
+        self._context.listen(Verified(self.file.path))
 
-    def _found(self) -> None:
-        """Another process brought it."""
-        self._show(self.file.size)
-        self._route.listen(Verified(self.file.path))
+    def _download(self, *, alone: bool) -> None:
+        workers = self._start_workers(alone=alone)
+        self._stage = Stage.RECEIVING
+        self._context.report(self.file, workers.writer.resumed)
+        if workers.writer.resumed:
+            self._context.listen(Resumed(self.file.path, workers.writer.resumed))
+        workers.run()
+        self._stage = Stage.DIGESTING
+        self._publish(workers.writer)
 
-    def _show(self, size: int) -> None:
-        """Tell how many of the file's bytes there are, where that is not what was told."""
-        news = size - self._route.shown.get(self.file.digest, 0)
-        self._route.shown[self.file.digest] = size
-        if news:
-            self._route.listen(Received(self.file.path, news))
-
-    def _begin(self, *, alone: bool) -> Team:
-        route = self._route
-        assembly = Assembly(route.cache.ours, self.file, route.policy.connections, alone=alone)
+    def _start_workers(self, *, alone: bool) -> Workers:
+        context = self._context
+        writer = BlobWriter(context.cache.ours, self.file, context.policy.connections, alone=alone)
         with self._mutex:
-            if not self._stop.is_set():
-                self._team = Team(assembly, route, self._on_change, self._end)
-                return self._team
-        assembly.close()
+            if not self._ending:
+                self._workers = Workers(writer, context, self._on_change, self._end)
+                return self._workers
+        writer.close()
         raise self._given_up()
 
-    def _bring(self, *, alone: bool) -> None:
-        team = self._begin(alone=alone)
-        self._show(team.assembly.resumed)
-        if team.assembly.resumed:
-            self._route.listen(Resumed(self.file.path, team.assembly.resumed))
-        team.bring()
-        self._publish(team.assembly)
-
-    def _publish(self, assembly: Assembly) -> None:
-        found = assembly.digest()
-        if self._stop.is_set():
+    def _publish(self, writer: BlobWriter) -> None:
+        digest = writer.digest()
+        if self._ending:
             raise self._given_up()
-        self._route.shown[self.file.digest] = assembly.size
-        if found != self.file.digest:
-            self._show(0)
-            assembly.discard()
-            self._route.hub.leave(assembly.endpoint)
-            raise Transient(f"{self.file.path} arrived with a wrong {self.file.algorithm}", final=Corrupt, earns=False)
-        blob = self._route.cache.blob(self.file)
-        assembly.publish(blob)
+        context = self._context
+        context.reported.set(self.file, writer.size)
+        if digest != self.file.digest:
+            context.report(self.file, 0)
+            writer.discard()
+            context.hub.leave(writer.endpoint)
+            cause = f"{self.file.path} arrived with a wrong {self.file.algorithm}"
+            raise Transient(cause, final=Corrupt, creditable=False)
+        blob = context.cache.blob(self.file)
+        writer.publish(blob)
         if self.file.size > SMALL:
-            stamp(self._route.cache.stamp(self.file), blob, blob.stat())
-        self._route.listen(Verified(self.file.path))
+            write_stamp(context.cache.stamp(self.file), blob, blob.stat())
+        context.listen(Verified(self.file.path))
 
-    def _forget(self) -> None:
-        team, self._team = self._team, None
-        if team is not None:
-            team.stop()
-            self._route.shown[self.file.digest] = team.assembly.size
-            self._show(0)
-            team.assembly.discard()
+    def _discard(self) -> None:
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.cancel()
+            self._context.reported.set(self.file, workers.writer.size)
+            self._context.report(self.file, 0)
+            workers.writer.discard()
 
-    def _failure(self, error: Exception | None) -> Exception | None:
-        """The error as the caller is to see it."""
+    def _to_failure(self, error: Exception | None) -> Exception | None:
+        """Return the error as the user is to see it."""
         if not isinstance(error, OSError):
             return error
-        failure = storage_failure(error, self._route.cache.folder)
-        if error.errno in _FULL and self._team is not None:
-            lack = (self.file.size - self._team.assembly.size) / 1e6
-            failure.cause += f"; {lack:.1f} MB of {self.file.path} are still to come"
+        failure = storage_failure(error, self._context.cache.folder)
+        if error.errno in _NO_SPACE and self._workers is not None:
+            missing = (self.file.size - self._workers.writer.size) / 1e6
+            failure.cause += f"; {missing:.1f} MB of {self.file.path} are still to come"
         return failure
 
     def _given_up(self) -> Transient:
         return Transient(f"{self.file.path} was given up")
 
     def _end(self, error: Exception | None) -> None:
-        """Once, by whoever comes first: the error is the cause, and not what its consequences look like from inside."""
+        """End the download once: the first error is the cause, later ones are its consequences."""
         with self._mutex:
-            if self._stop.is_set():
+            if self._ending:
                 return
-            self._stop.set()
-            self.error = self._failure(error)
+            self._ending = True
+            self.error = self._to_failure(error)
         try:
-            if self._team is not None:
-                self._team.stop()
-                self._team.assembly.close()
-                self._route.shown[self.file.digest] = self._team.assembly.size
+            if self._workers is not None:
+                self._workers.cancel()
+                self._workers.writer.close()
+                self._context.reported.set(self.file, self._workers.writer.size)
         except OSError as failed:
-            self.error = self.error or self._failure(failed)
+            self.error = self.error or self._to_failure(failed)
         finally:
-            self._lock.give_back()
-            self.ended = True
+            self._lock.release()
+            self._stage = Stage.DONE if self.error is None else Stage.FAILED
             self._on_change()
-
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -1,4 +1,4 @@
-"""Files on a disk that may be nearly full, slow, or two disks."""
+"""File operations on a disk that may be nearly full, slow, or two disks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import shutil
 from io import BytesIO, FileIO
 from pathlib import Path
 
-__all__ = ["moved", "renamed", "sync", "write"]
+__all__ = ["move", "sync", "try_rename", "write_all"]
 
 
-def write(data: FileIO | BytesIO, rest: memoryview) -> None:
-    """Write all of it: a disk that is nearly full takes a part, and says so only the next time."""
+def write_all(data: FileIO | BytesIO, rest: memoryview) -> None:
+    """Write all bytes: a disk that is nearly full takes a part, and reports an error only for the next write."""
     while rest:
         rest = rest[data.write(rest) :]
 
@@ -23,8 +23,8 @@ def sync(descriptor: int) -> None:
     getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
-def moved(path: Path, blob: Path) -> None:
-    """Replace the blob in one step, though it may lie on another disk."""
+def move(path: Path, blob: Path) -> None:
+    """Replace the blob in one step, even from another disk. Raises OSError."""
     try:
         path.replace(blob)
     except OSError as error:
@@ -41,8 +41,8 @@ def moved(path: Path, blob: Path) -> None:
         path.unlink()
 
 
-def renamed(old: Path, new: Path) -> bool:
-    """Whether the folder has its new name now."""
+def try_rename(old: Path, new: Path) -> bool:
+    """Rename the folder; return False where that failed."""
     try:
         old.rename(new)
     except OSError:  # another process was faster, or Windows still has it open

@@ -1,48 +1,52 @@
-"""One blob's bytes while they arrive: a data file, and a record of which ranges of it are there.
+"""Partial files: one blob's bytes while they arrive, and those that earlier calls left.
 
-A partial is a folder named by the digest. It is renamed to a process-unique name before it is written, so that two
-writers whose locks lie do not share one, and renamed back when its owner stops. What a killed owner left is found by
-its prefix.
+A partial is a folder named by the digest, with a data file and a journal of the ranges in it. It is renamed to a
+process-unique name before it is written, so that two writers whose locks do not work never share one, and renamed back
+when its owner stops. The partial of a killed owner is found by its prefix.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from io import BytesIO, FileIO
 from pathlib import Path
 
-from phaita_loader._transfer.disk import moved, renamed, sync, write
-from phaita_loader._transfer.journal import Record, note, read
-from phaita_loader._transfer.leftovers import left_of
-from phaita_loader._transfer.segments import Span, gaps, spans_with
+from phaita_loader._transfer.disk import move, sync, try_rename, write_all
+from phaita_loader._transfer.journal import Entry, append, read
+from phaita_loader._transfer.ranges import Ranges
 from phaita_loader.listing import RemoteFile
 
-__all__ = ["Partial"]
+__all__ = ["Partial", "bytes_present", "remove_stale"]
 
-
-_NOTE = 1 << 20  # bytes that are worth a line in the record
+_APPEND_EVERY = 1 << 20  # bytes that are worth a line in the journal
+_STALE_AFTER = 14 * 24 * 3600  # seconds since the last call that asked for the file
+_OURS = re.compile(r"(?P<digest>[0-9a-f]{40}([0-9a-f]{24})?)(\..+)?|(new|link)-\d+-[0-9a-f]+")
 
 
 class Partial:
     """The claimed partial of one file. Not thread-safe: its owner holds a lock around each call.
 
-    `in_memory`: of a file that nothing was left of, the bytes get to the disk only when it is whole or given up.
-    `alone`: what others left is not taken over.
+    in_memory: if nothing of the file was left, its bytes are written to the disk only when it is whole or released.
+    alone: True to leave other owners' partials where they are.
     """
 
     def __init__(self, folder: Path, file: RemoteFile, *, in_memory: bool = False, alone: bool = False) -> None:
         self.file = file
-        self.spans: tuple[Span, ...] = ()
-        self.synced: tuple[Span, ...] = ()
-        self._unnoted = 0
+        self.ranges = Ranges()
+        self.synced = Ranges()
+        self._unrecorded = 0
         self._folder = folder
         self._claimed = folder / f"{file.digest}.{os.getpid()}-{secrets.token_hex(4)}"
-        left = [] if alone else left_of(folder, file)
+        left = [] if alone else _partials_of(folder, file)
         self._memory = BytesIO() if in_memory and not left else None
-        self._data: FileIO | BytesIO = self._memory or self._opened(left)
+        self._data: FileIO | BytesIO = self._memory or self._open(left)
 
     @property
     def path(self) -> Path:
@@ -55,125 +59,151 @@ class Partial:
         return None if self._memory is None else self._memory.getvalue()
 
     @property
-    def frontier(self) -> int:
-        """The first byte that is missing."""
-        return self.spans[0][1] if self.spans and self.spans[0][0] == 0 else 0
-
-    @property
-    def size(self) -> int:
-        """Bytes received."""
-        return _size(self.spans)
-
-    @property
     def unsynced(self) -> int:
-        """Bytes received that a power cut would cost."""
-        return _size(self.spans) - _size(self.synced)
+        """The bytes received that a power cut would cost."""
+        return self.ranges.size - self.synced.size
 
     def write(self, offset: int, chunk: bytes) -> int:
-        """Put bytes where they belong; how many of them are new. Those beyond the file's size are dropped.
+        """Write bytes at their offset; return the number of new ones. Those beyond the file's size are dropped.
 
-        What is there already stays: it may have been digested, and other bytes in its place would pass for the right.
+        Bytes that are there stay: they may have been digested, and others in their place would pass unnoticed.
         """
-        end, view, before = min(offset + len(chunk), self.file.size), memoryview(chunk), self.size
-        for start, stop in gaps(self.spans, offset, end):
+        end, view, before = min(offset + len(chunk), self.file.size), memoryview(chunk), self.ranges.size
+        for start, stop in self.ranges.missing(offset, end):
             self._data.seek(start)
-            write(self._data, view[start - offset : stop - offset])
-            self.spans = spans_with(self.spans, start, stop)
-        self._unnoted += self.size - before
-        if self._unnoted >= _NOTE and self._memory is None:
-            self.note()
-        return self.size - before
+            write_all(self._data, view[start - offset : stop - offset])
+            self.ranges = self.ranges.add(start, stop)
+        new = self.ranges.size - before
+        self._unrecorded += new
+        if self._unrecorded >= _APPEND_EVERY and self._memory is None:
+            self.append_entry()
+        return new
 
-    def record(self) -> None:
-        """Make what arrived survive: first the data, then the record that says so."""
+    def flush(self) -> None:
+        """Make what arrived survive a power cut: first the data, then the journal that claims it. Raises OSError."""
         sync(self._data.fileno())
-        self.synced = self.spans
-        self.note()
+        self.synced = self.ranges
+        self.append_entry()
 
-    def note(self) -> None:
-        """Record what there is. Raises OSError."""
-        note(self._claimed, self.file, Record(self.spans, self.synced))
-        self._unnoted = 0
+    def append_entry(self) -> None:
+        """Append the present ranges to the journal. Raises OSError."""
+        append(self._claimed, self.file, Entry(self.ranges, self.synced))
+        self._unrecorded = 0
 
     def forget_unsynced(self) -> None:
-        """Claim only what the disk has: it refused the rest, which may be gone from memory too when it is read."""
-        self.spans = self.synced
+        """Claim only what the disk has: it refused the rest, which a later read may not return."""
+        self.ranges = self.synced
         with suppress(OSError):
-            self.note()
+            self.append_entry()
 
     def duplicate(self) -> int:
-        """The data file once more, as a descriptor that outlives this object; to be closed by the caller."""
+        """Return a second descriptor of the data file, which outlives this object; the caller closes it."""
         return os.dup(self._data.fileno())
 
     def publish(self, blob: Path) -> None:
-        """The whole and verified file becomes the blob, atomically and with the modes that the umask asks for."""
+        """Turn the whole and verified file into the blob, atomically and with the modes of the umask."""
         if self._memory is not None:
             self._publish_memory(self._memory.getvalue(), blob)
             return
         self._data.truncate(self.file.size)
         sync(self._data.fileno())
-        self.note()  # the blobs may lie on another disk, and that one be full
+        self.append_entry()  # the blobs may be on another disk, which may be full
         self._data.close()
-        moved(self.path, blob)
+        move(self.path, blob)
         shutil.rmtree(self._claimed, ignore_errors=True)
 
-    def _publish_memory(self, content: bytes, blob: Path) -> None:
-        try:
-            with FileIO(self._claimed, "x") as fresh:
-                write(fresh, memoryview(content))
-                sync(fresh.fileno())
-            moved(self._claimed, blob)
-        except OSError:
-            self._claimed.unlink(missing_ok=True)
-            raise
-        self._data.close()
-
     def discard(self) -> None:
-        """Throw all bytes away: they are wrong."""
+        """Delete all bytes: they are wrong."""
         self._data.close()
-        self.spans = ()
+        self.ranges = Ranges()
         if self._memory is None:
             shutil.rmtree(self._claimed, ignore_errors=True)
 
     def release(self) -> None:
-        """Leave what is there to whoever comes next. Nothing happens after `publish` or `discard`."""
+        """Leave the bytes to the next owner; do nothing after `publish` or `discard`. Raises OSError."""
         if self._data.closed:
             return
-        if not self.spans:
+        if not self.ranges.spans:
             self.discard()
             return
         try:
             self._spill()
             if self.unsynced:
-                self.record()
-        finally:  # a full disk takes no record
+                self.flush()
+        finally:  # a full disk takes no journal entry
             self._data.close()
-        renamed(self._claimed, self._folder / self.file.digest)
+        try_rename(self._claimed, self._folder / self.file.digest)
+
+    def _publish_memory(self, content: bytes, blob: Path) -> None:
+        try:
+            with FileIO(self._claimed, "x") as fresh:
+                write_all(fresh, memoryview(content))
+                sync(fresh.fileno())
+            move(self._claimed, blob)
+        except OSError:
+            self._claimed.unlink(missing_ok=True)
+            raise
+        self._data.close()
 
     def _spill(self) -> None:
-        """What is in memory goes to the disk."""
+        """Write the bytes that are in memory to the disk."""
         if self._memory is not None:
             self._claimed.mkdir()
             self._data = FileIO(self.path, "x+")
-            write(self._data, self._memory.getbuffer())
+            write_all(self._data, self._memory.getbuffer())
             self._memory = None
 
-    def _opened(self, left: list[Path]) -> FileIO:
-        """The data file of the fullest of what earlier owners left; the rest is cleared away."""
-        left.sort(key=lambda found: read(found, self.file).size)
+    def _open(self, left: list[Path]) -> FileIO:
+        """Open the data file of the fullest partial that earlier owners left, and remove the others."""
+        left.sort(key=lambda found: read(found, self.file).written.size)
         while left and not self._claimed.exists():
             best = left.pop()
-            record = read(best, self.file)
-            if record.written and renamed(best, self._claimed):
-                self.spans, self.synced = record.written, record.synced
-            elif not record.written:
+            entry = read(best, self.file)
+            if entry.written.spans and try_rename(best, self._claimed):
+                self.ranges, self.synced = entry.written, entry.synced
+            elif not entry.written.spans:
                 shutil.rmtree(best, ignore_errors=True)
         for found in left:
             shutil.rmtree(found, ignore_errors=True)
         self._claimed.mkdir(exist_ok=True)
-        os.utime(self._claimed)  # `clean` goes by the last call that asked for it
+        os.utime(self._claimed)  # `remove_stale` goes by the last call that asked for it
         return FileIO(self.path, "r+" if self.path.exists() else "x+")
 
 
-def _size(spans: tuple[Span, ...]) -> int:
-    return sum(end - start for start, end in spans)
+def remove_stale(folder: Path, wanted: Collection[str]) -> None:
+    """Remove stale partials of all files except the `wanted` digests, and what interrupted writes left."""
+    oldest = time.time() - _STALE_AFTER
+    for found in folder.glob("*"):
+        with suppress(OSError):  # another process may remove it too
+            ours = _OURS.fullmatch(found.name)
+            if ours and ours["digest"] not in wanted and found.lstat().st_mtime < oldest:
+                _remove(found)
+
+
+def bytes_present(folder: Path, files: Iterable[RemoteFile]) -> Counter[str]:
+    """Count the bytes of each file that earlier calls left, by digest."""
+    wanted, most = {file.digest: file for file in files}, Counter[str]()
+    for found in _folders(folder):
+        digest = found.name.partition(".")[0]
+        if digest in wanted:
+            most[digest] = max(most[digest], read(Path(found), wanted[digest]).written.size)
+    return most
+
+
+def _partials_of(folder: Path, file: RemoteFile) -> list[Path]:
+    """Return the partials of one file, whoever their owners are."""
+    return [Path(found) for found in _folders(folder) if found.name.partition(".")[0] == file.digest]
+
+
+def _remove(found: Path) -> None:
+    if found.is_dir() and not found.is_symlink():
+        shutil.rmtree(found, ignore_errors=True)
+    else:
+        found.unlink(missing_ok=True)
+
+
+def _folders(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return [found for found in os.scandir(folder) if found.is_dir()]
+    except FileNotFoundError:
+        return []

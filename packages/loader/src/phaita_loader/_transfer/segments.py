@@ -1,42 +1,26 @@
-"""Which connection brings which bytes of one file: pieces in file order, smaller ones towards the end."""
+"""The segments of one file: which worker brings which bytes, in file order, smaller ones towards the end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["SPLIT_FROM", "Piece", "Pieces", "Span", "gaps", "spans_with"]
+from phaita_loader._transfer.ranges import Range, Ranges
 
-Span = tuple[int, int]
+__all__ = ["SPLIT_FROM", "Segment", "Segments"]
 
-SPLIT_FROM = 16 << 20  # bytes of a file that is worth a second connection
+SPLIT_FROM = 16 << 20
+"""The bytes of a file from which on a second connection is worth its cost."""
+
 _LARGEST = 16 << 20
 _SMALLEST = 1 << 20
-_SLOW = 4 << 20  # what is left of a piece when nothing else is: its connection is a slow one, and half is taken from it
-
-
-def spans_with(spans: tuple[Span, ...], start: int, end: int) -> tuple[Span, ...]:
-    """The sorted, disjoint half-open byte ranges, with [start, end) added."""
-    apart = [span for span in spans if span[1] < start or span[0] > end]
-    touching = [span for span in spans if not (span[1] < start or span[0] > end)]
-    joined = (min([start, *(a for a, _ in touching)]), max([end, *(b for _, b in touching)]))
-    return tuple(sorted([*apart, joined]))
-
-
-def gaps(spans: tuple[Span, ...], start: int, end: int) -> tuple[Span, ...]:
-    """What of [start, end) the sorted, disjoint ranges leave out."""
-    found = []
-    for a, b in spans:
-        if start < min(a, end):
-            found.append((start, min(a, end)))
-        start = max(start, b)
-    return (*found, (start, end)) if start < end else tuple(found)
+_SLOW = 4 << 20  # the rest of a segment, when no other is free: its worker is slow, and half of the rest is taken
 
 
 @dataclass(slots=True, eq=False)
-class Piece:
-    """The bytes [at, end) that one connection is to bring: `at` moves with it, another one may take half of the rest.
+class Segment:
+    """The bytes [at, end) that one worker is to bring: `at` moves on with it, another may take half of the rest.
 
-    `whole`: the server sends everything whatever it is asked for, so that no half can be taken.
+    whole: True if the server sends the whole file whatever range is asked for, so that no half can be taken.
     """
 
     at: int
@@ -44,62 +28,62 @@ class Piece:
     whole: bool = False
 
 
-class Pieces:
-    """The pieces of one file of `size` bytes. Not thread-safe: its owner holds a lock around each call."""
+class Segments:
+    """The claimed segments of one file of `size` bytes. Not thread-safe: its owner holds a lock around each call."""
 
     def __init__(self, size: int, connections: int) -> None:
         self._size = size
         self._connections = connections if size >= SPLIT_FROM else 1
-        self._taken: list[Piece] = []
+        self._claimed: list[Segment] = []
 
-    def take(self, spans: tuple[Span, ...]) -> Piece | None:
-        """Work for one more connection, where there is some; `spans` are there already."""
-        piece = self._next(spans) or self._half()
-        if piece is not None:
-            self._taken.append(piece)
-        return piece
+    def claim(self, present: Ranges) -> Segment | None:
+        """Give one more worker a segment, if there is work for it; `present` are the bytes that are there."""
+        segment = self._next(present) or self._split_slowest()
+        if segment is not None:
+            self._claimed.append(segment)
+        return segment
 
-    def offers(self, spans: tuple[Span, ...]) -> bool:
-        """Whether `take` would find something for a second connection."""
-        return self._connections > 1 and bool(self._free(spans) or self._slowest())
+    def has_work(self, present: Ranges) -> bool:
+        """True if `claim` would find a segment for a second worker."""
+        return self._connections > 1 and bool(self._free(present) or self._slowest())
 
-    def give_back(self, piece: Piece) -> None:
-        """Its connection ended; what it did not bring is free again."""
-        if piece in self._taken:
-            self._taken.remove(piece)
+    def release(self, segment: Segment) -> None:
+        """Free the bytes that the segment's worker did not bring; do nothing the second time."""
+        if segment in self._claimed:
+            self._claimed.remove(segment)
 
-    def claim_all(self, piece: Piece) -> bool:
-        """The piece's connection brings the whole file from its first byte on; False where others bring parts of it."""
-        if len(self._taken) > 1:
+    def claim_whole_file(self, segment: Segment) -> bool:
+        """Extend the segment to the whole file; return False where other workers bring parts of it."""
+        if len(self._claimed) > 1:
             return False
-        piece.at, piece.end, piece.whole = 0, self._size, True
+        segment.at, segment.end, segment.whole = 0, self._size, True
         return True
 
-    def _free(self, spans: tuple[Span, ...]) -> tuple[Span, ...]:
-        for piece in self._taken:
-            if piece.at < piece.end:
-                spans = spans_with(spans, piece.at, piece.end)
-        return gaps(spans, 0, self._size)
+    def _free(self, present: Ranges) -> tuple[Range, ...]:
+        for segment in self._claimed:
+            if segment.at < segment.end:
+                present = present.add(segment.at, segment.end)
+        return present.missing(0, self._size)
 
-    def _next(self, spans: tuple[Span, ...]) -> Piece | None:
-        free = self._free(spans)
+    def _next(self, present: Ranges) -> Segment | None:
+        free = self._free(present)
         if not free:
             return None
         start, end = free[0]
         if self._connections == 1:
-            return Piece(start, end)
-        # Ever smaller pieces let all connections end together.
+            return Segment(start, end)
+        # Ever smaller segments let all workers end together.
         fair = sum(b - a for a, b in free) // (2 * self._connections)
-        return Piece(start, min(end, start + min(_LARGEST, max(_SMALLEST, fair))))
+        return Segment(start, min(end, start + min(_LARGEST, max(_SMALLEST, fair))))
 
-    def _half(self) -> Piece | None:
+    def _split_slowest(self) -> Segment | None:
         slow = self._slowest()
         if slow is None:
             return None
-        half = Piece((slow.at + slow.end) // 2, slow.end)
+        half = Segment((slow.at + slow.end) // 2, slow.end)
         slow.end = half.at
         return half
 
-    def _slowest(self) -> Piece | None:
-        rest = [piece for piece in self._taken if not piece.whole and piece.end - piece.at >= _SLOW]
-        return max(rest, key=lambda piece: piece.end - piece.at, default=None) if self._connections > 1 else None
+    def _slowest(self) -> Segment | None:
+        rest = [segment for segment in self._claimed if not segment.whole and segment.end - segment.at >= _SLOW]
+        return max(rest, key=lambda segment: segment.end - segment.at, default=None) if self._connections > 1 else None

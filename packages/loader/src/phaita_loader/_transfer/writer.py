@@ -1,4 +1,4 @@
-"""One file being put together: its partial file, its pieces, its digest and its record, behind one lock."""
+"""The writer of one file: its partial, its segments, its digest and its flusher, behind one lock."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import threading
 from pathlib import Path
 
 from phaita_loader._cache.digest import RunningDigest, digest_of_bytes
-from phaita_loader._transfer.flusher import FLUSH, Recorder
+from phaita_loader._transfer.flusher import FLUSH, Flusher
 from phaita_loader._transfer.partial import Partial
-from phaita_loader._transfer.segments import Piece, Pieces
+from phaita_loader._transfer.segments import Segment, Segments
 from phaita_loader.listing import SMALL, RemoteFile
 from phaita_loader.retry import Transient
 
-__all__ = ["Assembly"]
+__all__ = ["BlobWriter"]
 
-_PATIENCE = 0.2  # seconds that `close` waits for a write that a slow disk keeps
+_DISK_WAIT = 0.2  # seconds that `close` waits for a write that a slow disk keeps
 
 
-class Assembly:
-    """One file's bytes as several connections bring them; every method may be called from any thread.
+class BlobWriter:
+    """Writes one file's bytes as several workers bring them; every method may be called from any thread.
 
-    `resumed`: bytes that earlier calls left; `received`: those that came since, until they prove to be wrong.
-    `location`: the signed URL that serves at the moment, for all connections; `endpoint`: whose it is.
-    `doubted`: a server sent all of it where a part was asked for, and was asked once more.
+    resumed: bytes that earlier calls left.
+    received: bytes that came since, until they prove to be wrong.
+    location: the signed URL that serves at the moment, for all workers; endpoint: the one that named it.
+    whole_file_seen: True once a server sent the whole file where a range was asked for.
     """
 
     def __init__(self, folder: Path, file: RemoteFile, connections: int, *, alone: bool = False) -> None:
@@ -30,100 +31,100 @@ class Assembly:
         self.received = 0
         self.location: str | None = None
         self.endpoint: str | None = None
-        self.doubted = False
+        self.whole_file_seen = False
         self._mutex = threading.Lock()
         self._closed = False
         self._partial = Partial(folder, file, in_memory=file.size <= SMALL, alone=alone)
-        self._pieces = Pieces(file.size, connections)
+        self._segments = Segments(file.size, connections)
         self._digest = RunningDigest(self._partial.path, file.algorithm, file.size)
-        self._recorder = Recorder(self._partial, self._mutex) if file.size > FLUSH else None
-        self.resumed = self._partial.size
+        self._flusher = Flusher(self._partial, self._mutex) if file.size > FLUSH else None
+        self.resumed = self._partial.ranges.size
         if self.resumed:
-            self._digest.advance(self._partial.frontier)
+            self._digest.advance(self._partial.ranges.prefix)
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
-        return self._partial.size
+        """The bytes that are there."""
+        return self._partial.ranges.size
 
     @property
     def complete(self) -> bool:
-        """Whether all bytes are there."""
-        return self._partial.frontier >= self.file.size
+        """True if all bytes are there."""
+        return self._partial.ranges.prefix >= self.file.size
 
-    def offers(self) -> bool:
-        """Whether one more connection would find something to bring."""
-        if not self._mutex.acquire(blocking=False):  # asked by the watcher, which waits for no disk
+    def has_work(self) -> bool:
+        """True if one more worker would find a segment."""
+        if not self._mutex.acquire(blocking=False):  # the scheduler asks, which must not wait for a disk
             return False
         try:
-            return not self._closed and self._pieces.offers(self._partial.spans)
+            return not self._closed and self._segments.has_work(self._partial.ranges)
         finally:
             self._mutex.release()
 
-    def take(self) -> Piece | None:
-        """The next piece to bring."""
+    def claim(self) -> Segment | None:
+        """Return the next segment to bring, if there is one. Raises Transient after `close`."""
         with self._mutex:
-            self._refuse_if_closed()
-            return self._pieces.take(self._partial.spans)
+            self._raise_if_closed()
+            return self._segments.claim(self._partial.ranges)
 
-    def give_back(self, piece: Piece) -> None:
-        """The piece's connection ended; what it did not bring is free again."""
+    def release(self, segment: Segment) -> None:
+        """Free the bytes that the segment's worker did not bring."""
         with self._mutex:
-            self._pieces.give_back(piece)
+            self._segments.release(segment)
 
-    def claim_all(self, piece: Piece) -> bool:
-        """The piece's connection is sent the whole file; False where others bring parts of it already."""
+    def claim_whole_file(self, segment: Segment) -> bool:
+        """Give the whole file to the segment's worker; return False where others bring parts of it."""
         with self._mutex:
-            return self._pieces.claim_all(piece)
+            return self._segments.claim_whole_file(segment)
 
-    def keep(self, piece: Piece, offset: int, chunk: bytes) -> int:
-        """Put bytes of the piece where they belong; how many of them are new. Raises Transient after `close`, OSError.
+    def write(self, segment: Segment, offset: int, chunk: bytes) -> int:
+        """Write bytes of the segment at their offset; return the number of new ones.
 
-        What came beyond the piece's end is dropped: another connection brings it.
+        Bytes beyond the segment's end are dropped: another worker brings them. Raises Transient after `close`, OSError.
         """
         with self._mutex:
-            self._refuse_if_closed()
-            if self._recorder is not None:
-                self._recorder.catch_up()
-                self._refuse_if_closed()
-            new = self._partial.write(offset, chunk[: max(0, piece.end - offset)])
+            self._raise_if_closed()
+            if self._flusher is not None:
+                self._flusher.catch_up()
+                self._raise_if_closed()
+            new = self._partial.write(offset, chunk[: max(0, segment.end - offset)])
             self.received += new
-            piece.at = max(piece.at, min(offset + len(chunk), piece.end))
-            frontier = self._partial.frontier
-        self._digest.advance(frontier)
+            segment.at = max(segment.at, min(offset + len(chunk), segment.end))
+            prefix = self._partial.ranges.prefix
+        self._digest.advance(prefix)
         return new
 
     def digest(self) -> str:
-        """The digest of the complete file. Raises OSError."""
+        """Return the digest of the complete file. Raises OSError."""
         content = self._partial.content
         return self._digest.result() if content is None else digest_of_bytes(content, self.file.algorithm)
 
     def publish(self, blob: Path) -> None:
-        """The complete file becomes the blob. Raises Transient after `close`, OSError."""
-        if self._recorder is not None:
-            self._recorder.finish()
+        """Turn the complete file into the blob. Raises Transient after `close`, OSError."""
+        if self._flusher is not None:
+            self._flusher.finish()
         with self._mutex:
-            self._refuse_if_closed()
-            if self._recorder is not None and self._recorder.error is not None:
-                raise self._recorder.error
+            self._raise_if_closed()
+            if self._flusher is not None and self._flusher.error is not None:
+                raise self._flusher.error
             self._closed = True
             self._partial.publish(blob)
 
     def discard(self) -> None:
-        """Throw all bytes away: they are wrong."""
-        self._digest.stop()
-        self._stop_recorder()
+        """Delete all bytes: they are wrong."""
+        self._digest.cancel()
+        self._cancel_flusher()
         with self._mutex:
             self._closed = True
             self.received = 0
             self._partial.discard()
 
     def close(self) -> None:
-        """Take no more bytes, and leave those that came to whoever comes next. Raises OSError."""
-        self._digest.stop()
-        recorded = self._stop_recorder()
-        # A disk that keeps the lock has the bytes; its last record is one to go on from.
-        if recorded and self._mutex.acquire(timeout=_PATIENCE):
+        """Take no more bytes, and leave those that came to the next owner. Raises OSError."""
+        self._digest.cancel()
+        flushed = self._cancel_flusher()
+        # A disk that keeps the lock has the bytes; its last journal entry is one to go on from.
+        if flushed and self._mutex.acquire(timeout=_DISK_WAIT):
             try:
                 self._closed = True
                 self._partial.release()
@@ -131,9 +132,9 @@ class Assembly:
                 self._mutex.release()
         self._closed = True
 
-    def _stop_recorder(self) -> bool:
-        return self._recorder is None or self._recorder.stop()
+    def _cancel_flusher(self) -> bool:
+        return self._flusher is None or self._flusher.cancel()
 
-    def _refuse_if_closed(self) -> None:
+    def _raise_if_closed(self) -> None:
         if self._closed:
             raise Transient(f"{self.file.path} was given up")

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from phaita_loader._transfer.journal import FORMAT, NAME
-from phaita_loader._transfer.leftovers import clean, present
-from phaita_loader._transfer.partial import Partial
+from phaita_loader._transfer.partial import Partial, bytes_present, remove_stale
 from phaita_loader.listing import RemoteFile
 from tests.unit.partials import DATA, FILE, left_behind
 
@@ -31,13 +30,13 @@ def folder(tmp_path: Path) -> Path:
 def test_a_kill_costs_what_was_not_recorded(folder: Path) -> None:
     partial = Partial(folder, FILE)
     partial.write(0, DATA[:300])
-    partial.record()
+    partial.flush()
     partial.write(300, DATA[300:350])
     del partial
     gc.collect()
-    assert present(folder, [FILE]).total() == 300
+    assert bytes_present(folder, [FILE]).total() == 300
     again = Partial(folder, FILE)
-    assert again.frontier == 300
+    assert again.ranges.prefix == 300
     again.release()
     assert [path.name for path in folder.iterdir()] == [FILE.digest]
 
@@ -49,7 +48,7 @@ def test_of_several_the_fullest_is_taken_and_the_rest_cleared(folder: Path) -> N
     other = folder / ("e" * 64)
     other.mkdir()
     partial = Partial(folder, FILE)
-    assert partial.frontier == 700
+    assert partial.ranges.prefix == 700
     partial.release()
     assert sorted(folder.iterdir()) == sorted([folder / FILE.digest, other])
 
@@ -60,7 +59,7 @@ def test_two_owners_whose_locks_lie_do_not_share(folder: Path) -> None:
     other = Partial(folder, FILE)
     other.write(400, DATA[400:])
     with pytest.raises(FileNotFoundError):
-        one.record()
+        one.flush()
     other.publish(folder / "blob")
     assert (folder / "blob").read_bytes() == DATA
     one.discard()
@@ -72,7 +71,7 @@ def test_a_release_into_a_name_that_is_taken_is_found_all_the_same(folder: Path)
     (folder / FILE.digest).mkdir()
     (folder / FILE.digest / "data").touch()
     partial.release()
-    assert present(folder, [FILE]).total() == 500
+    assert bytes_present(folder, [FILE]).total() == 500
 
 
 def altered(**fields: Any) -> Callable[[Path], None]:
@@ -111,9 +110,9 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_record_that_cant_be_trusted_starts_anew(folder: Path, damage: str) -> None:
     DAMAGES[damage](left_behind(folder))
-    assert present(folder, [FILE]).total() == 0
+    assert bytes_present(folder, [FILE]).total() == 0
     partial = Partial(folder, FILE)
-    assert partial.spans == ()
+    assert partial.ranges.spans == ()
     partial.write(0, DATA)
     assert partial.path.read_bytes() == DATA
     partial.discard()
@@ -129,12 +128,12 @@ def test_what_nobody_asked_for_again_is_cleaned(folder: Path) -> None:
     for path in [*left.values(), folder / "stamps", folder / "listings"]:
         os.utime(path, (0, 0))
     young = left_behind(folder)
-    clean(folder, {"b" * 40})
+    remove_stale(folder, {"b" * 40})
     assert sorted(path.name for path in folder.iterdir()) == sorted(["b" * 40, young.name, "stamps", "listings"])
 
 
 def test_cleaning_where_there_is_nothing(folder: Path) -> None:
-    clean(folder, set())
+    remove_stale(folder, set())
 
 
 @pytest.mark.parametrize(
@@ -144,11 +143,11 @@ def test_a_torn_line_costs_that_line(folder: Path, torn: bytes) -> None:
     home = left_behind(folder)
     with (home / NAME).open("ab") as record:
         record.write(torn)
-    assert present(folder, [FILE]).total() == 400
+    assert bytes_present(folder, [FILE]).total() == 400
     partial = Partial(folder, FILE)
     partial.write(400, DATA[400:500])
     partial.release()
-    assert present(folder, [FILE]).total() == 500
+    assert bytes_present(folder, [FILE]).total() == 500
 
 
 # The killed owner's file object is never closed by anybody.
@@ -160,16 +159,16 @@ def test_a_kill_costs_less_than_a_power_cut(folder: Path, machine: str, left: in
     for at in range(5):
         partial.write(at << 20, bytes(1 << 20))
         if at == 1:
-            partial.record()
+            partial.flush()
     del partial
     gc.collect()
     if machine != "goes on":
         (record,) = folder.glob(f"*/{NAME}")
         lines = [json.loads(line) | {"boot": "another"} for line in record.read_text().splitlines() if line]
         record.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert present(folder, [big]).total() == left
+    assert bytes_present(folder, [big]).total() == left
     again = Partial(folder, big)
-    assert (again.size, again.unsynced) == (left, left - (2 << 20))
+    assert (again.ranges.size, again.unsynced) == (left, left - (2 << 20))
     again.discard()
 
 
@@ -184,6 +183,6 @@ def test_a_partial_that_is_asked_for_again_is_young_again(folder: Path) -> None:
     home = left_behind(folder)
     os.utime(home, (0, 0))
     partial = Partial(folder, FILE)
-    clean(folder, set())
+    remove_stale(folder, set())
     assert partial.path.exists()
     partial.release()

@@ -13,19 +13,18 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from phaita_loader._transfer.blob import BlobTransfer
-from phaita_loader._transfer.context import Route
+from phaita_loader._transfer.blob import BlobDownload, Stage
+from phaita_loader._transfer.context import TransferContext
 from phaita_loader._transfer.partial import Partial
 from phaita_loader.errors import NotFound, StorageError
-from phaita_loader.policy import Policy
 from phaita_loader.progress import Wait
-from phaita_loader.retry import Transient
+from phaita_loader.retry import Retrying, Transient
 from tests.unit.fakes import COMMIT, FakeClock, FakeHub, Gives, noise
 from tests.unit.scene import CUT, DATA, NAME, Scene
 
 
 @contextmanager
-def running(transfer: BlobTransfer) -> Iterator[threading.Thread]:
+def running(transfer: BlobDownload) -> Iterator[threading.Thread]:
     thread = threading.Thread(target=transfer.run, daemon=True)
     thread.start()
     yield thread
@@ -59,7 +58,7 @@ def test_a_partial_that_is_deleted_meanwhile_is_begun_again(scene: Scene) -> Non
     with running(transfer):
         wait_for(lambda: transfer.received == 60_000)
         shutil.rmtree(scene.cache.folder)
-        scene.hub.bodies[0].abort()
+        scene.hub.bodies[0].cancel()
     assert (transfer.error, transfer.received) == (None, len(DATA))
     assert scene.blob.read_bytes() == DATA
 
@@ -72,7 +71,7 @@ def test_one_that_is_deleted_again_and_again_ends_the_attempt(scene: Scene) -> N
 
     hub = Deletes(scene.hub.cache_dir)
     hub.repo[NAME] = DATA
-    transfer = BlobTransfer(scene.file, Route(hub, scene.cache, COMMIT, Policy()))
+    transfer = BlobDownload(scene.file, TransferContext(hub, scene.cache, COMMIT))
     transfer.run()
     assert isinstance(transfer.error, Transient)
     assert transfer.error.final is StorageError
@@ -82,7 +81,7 @@ def test_abandon_ends_a_silent_body_and_keeps_what_came(scene: Scene) -> None:
     transfer = scene.transfer(Gives(60_000, silent=True))
     with running(transfer):
         wait_for(lambda: transfer.received == 60_000)
-        transfer.abandon("too slow")
+        transfer.cancel("too slow")
         assert transfer.ended
         assert str(transfer.error) == "too slow"
         assert scene.present == 60_000
@@ -110,9 +109,9 @@ def test_a_body_that_opens_too_late_is_not_read(tmp_path: Path) -> None:
     transfer = scene.transfer(Gives(0, silent=True))
     with running(transfer):
         assert hub.reached.wait(10)
-        transfer.end_stuck(time.monotonic() + 5, limit=60)
+        transfer.cancel_stuck(time.monotonic() + 5, limit=60)
         assert not transfer.ended
-        transfer.end_stuck(time.monotonic() + 5, limit=4)
+        transfer.cancel_stuck(time.monotonic() + 5, limit=4)
         wait_for(lambda: transfer.ended)
         scene.assert_unlocked()
         other = Partial(scene.cache.ours, scene.file)  # whoever comes next is not disturbed
@@ -131,33 +130,33 @@ def test_the_lock_is_waited_for(scene: Scene) -> None:
     scene.cache.lock(scene.file).parent.mkdir(parents=True, exist_ok=True)
     transfer = scene.transfer()
     with lock, running(transfer):
-        wait_for(lambda: transfer.locked_out)
+        wait_for(lambda: transfer.stage is Stage.LOCKED_OUT)
         assert scene.starts == []
         lock.release()
-    assert (transfer.error, transfer.locked_out) == (None, False)
+    assert (transfer.error, transfer.stage) == (None, Stage.DONE)
 
 
 def test_abandon_ends_the_wait_for_a_lock(scene: Scene) -> None:
     scene.cache.lock(scene.file).parent.mkdir(parents=True, exist_ok=True)
     transfer = scene.transfer()
     with FileLock(scene.cache.lock(scene.file)), running(transfer):
-        transfer.abandon("given up")
+        transfer.cancel("given up")
     assert str(transfer.error) == "given up"
 
 
 def test_one_abandoned_before_it_began_does_nothing(scene: Scene) -> None:
     transfer = scene.transfer()
-    transfer.abandon("given up")
+    transfer.cancel("given up")
     transfer.run()
     assert (str(transfer.error), scene.starts) == ("given up", [])
 
 
 def test_the_end_is_told_once(scene: Scene) -> None:
     states: list[bool] = []
-    route = Route(scene.hub, scene.cache, COMMIT, Policy())
-    transfer = BlobTransfer(scene.file, route, lambda: states.append(transfer.ended))
+    context = TransferContext(scene.hub, scene.cache, COMMIT)
+    transfer = BlobDownload(scene.file, context, lambda: states.append(transfer.ended))
     transfer.run()
-    transfer.abandon("given up")
+    transfer.cancel("given up")
     assert (states, transfer.error) == ([False, True], None), "the first answer, and the end"
 
 
@@ -165,8 +164,8 @@ def test_a_lock_that_another_process_has_is_said_every_15_seconds(
     scene: Scene, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock.tick = 4.0
-    route = Route(scene.hub, scene.cache, COMMIT, Policy(), listen=scene.events.append, clock=clock.clock)
-    transfer = BlobTransfer(scene.file, route)
+    context = TransferContext(scene.hub, scene.cache, COMMIT, Retrying(clock=clock.clock, listen=scene.events.append))
+    transfer = BlobDownload(scene.file, context)
     with FileLock(scene.cache.lock(scene.file), thread_local=False) as lock, running(transfer):
         wait_for(lambda: len(caplog.records) >= 2)
         lock.release()

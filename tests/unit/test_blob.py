@@ -94,7 +94,7 @@ def test_the_next_attempt_goes_on_from_the_partial(scene: Scene) -> None:
 def test_a_wrong_digest_discards_everything_and_excuses_nothing(scene: Scene) -> None:
     transfer = scene.run(Gives(data=DATA[:-1] + b"?"))
     assert isinstance(transfer.error, Transient)
-    assert (transfer.error.earns, transfer.error.final, transfer.received) == (False, Corrupt, 0)
+    assert (transfer.error.creditable, transfer.error.final, transfer.received) == (False, Corrupt, 0)
     assert (scene.present, scene.blob.exists(), scene.cache.stamp(scene.file).exists()) == (0, False, False)
     assert sum(event.count for event in scene.events if isinstance(event, Received)) == 0
     assert scene.run().error is None

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._transfer.flusher import FLUSH, Recorder
-from phaita_loader._transfer.leftovers import present
-from phaita_loader._transfer.partial import Partial
+from phaita_loader._transfer.flusher import FLUSH, Flusher
+from phaita_loader._transfer.partial import Partial, bytes_present
 from phaita_loader.listing import RemoteFile
 
 MIB = 1 << 20
@@ -34,13 +33,13 @@ def partial(folder: Path) -> Iterator[Partial]:
 
 def test_a_power_cut_costs_less_than_the_limit(partial: Partial) -> None:
     mutex = threading.Lock()
-    recorder = Recorder(partial, mutex)
+    flusher = Flusher(partial, mutex)
     for at in range(32):
         with mutex:
             partial.write(at * MIB, bytes(MIB))
-            recorder.catch_up()
+            flusher.catch_up()
         assert partial.unsynced < FLUSH + MIB
-    assert recorder.stop()
+    assert flusher.cancel()
 
 
 class Told(Partial):
@@ -48,42 +47,42 @@ class Told(Partial):
 
     recorded = threading.Event()
 
-    def note(self) -> None:
-        super().note()
+    def append_entry(self) -> None:
+        super().append_entry()
         self.recorded.set()
 
 
 def test_what_little_there_is_is_recorded_after_a_while(folder: Path) -> None:
     mutex, partial = threading.Lock(), Told(folder, BIG)
-    recorder = Recorder(partial, mutex, every=0.01)
+    flusher = Flusher(partial, mutex, every=0.01)
     with mutex:
         partial.write(0, b"a few bytes")
-        recorder.catch_up()
+        flusher.catch_up()
     assert partial.recorded.wait(10)
-    assert present(folder, [BIG]).total() == 11
-    assert recorder.stop()
+    assert bytes_present(folder, [BIG]).total() == 11
+    assert flusher.cancel()
     partial.discard()
 
 
 def test_a_record_that_cant_be_written_is_told(partial: Partial) -> None:
     mutex = threading.Lock()
-    recorder = Recorder(partial, mutex)
+    flusher = Flusher(partial, mutex)
     shutil.rmtree(partial.path.parent)
 
     def fill() -> None:
         for at in range(32):
             with mutex:
                 partial.write(at * MIB, bytes(MIB))
-                recorder.catch_up()
+                flusher.catch_up()
 
     with pytest.raises(FileNotFoundError):
         fill()
-    assert recorder.stop()
+    assert flusher.cancel()
 
 
 def test_one_that_has_nothing_to_do_ends_at_once(partial: Partial) -> None:
-    recorder = Recorder(partial, threading.Lock())
-    assert recorder.stop()
+    flusher = Flusher(partial, threading.Lock())
+    assert flusher.cancel()
 
 
 def test_what_the_disk_refused_is_not_claimed(folder: Path, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,10 +95,10 @@ def test_what_the_disk_refused_is_not_claimed(folder: Path, partial: Partial, mo
 
     monkeypatch.setattr(os, "fdatasync" if hasattr(os, "fdatasync") else "fsync", refuse_once)
     mutex = threading.Lock()
-    recorder = Recorder(partial, mutex)
+    flusher = Flusher(partial, mutex)
     with mutex:
         partial.write(0, bytes(FLUSH))
         with pytest.raises(OSError, match="Input/output error"):
-            recorder.catch_up()
-    assert recorder.stop()
-    assert (partial.size, present(folder, [BIG]).total()) == (0, 0)
+            flusher.catch_up()
+    assert flusher.cancel()
+    assert (partial.ranges.size, bytes_present(folder, [BIG]).total()) == (0, 0)

@@ -9,19 +9,18 @@ from pathlib import Path
 import pytest
 
 from phaita_loader._cache.repo import RepoCache
-from phaita_loader._transfer.context import Route
-from phaita_loader._transfer.scheduler import bring
+from phaita_loader._transfer.context import TransferContext
 from phaita_loader.errors import AccessDenied
 from phaita_loader.listing import RemoteFile
-from phaita_loader.policy import Deadline, Policy
-from phaita_loader.retry import Transient
+from phaita_loader.policy import Policy
+from phaita_loader.retry import Retrying, Transient
 from tests.unit.fakes import COMMIT, SIGNED, FakeHub, Gives, listed, noise
+from tests.unit.scene import download
 
 NAME = "model.safetensors"
 DATA = noise(24 << 20)
 FILE = listed(NAME, DATA)
 CUT = ConnectionResetError("reset")
-NEVER = Deadline()
 
 
 class Together(FakeHub):
@@ -61,17 +60,17 @@ class Together(FakeHub):
                 assert self._changed.wait_for(lambda: self.most >= self._expected, 10)
 
 
-def route_of(hub: FakeHub, connections: int = 4) -> Route:
+def context_of(hub: FakeHub, connections: int = 4) -> TransferContext:
     cache = RepoCache(hub.cache_dir, "org/name")
     cache.prepare(COMMIT)
-    return Route(hub, cache, COMMIT, Policy(connections=connections))
+    return TransferContext(hub, cache, COMMIT, Retrying(Policy(connections=connections)))
 
 
 def brought(hub: FakeHub, connections: int = 4) -> bytes:
     hub.repo[NAME] = DATA
-    route = route_of(hub, connections)
-    bring([FILE], route, NEVER, NEVER)
-    return route.cache.blob(FILE).read_bytes()
+    context = context_of(hub, connections)
+    download([FILE], context)
+    return context.cache.blob(FILE).read_bytes()
 
 
 @pytest.mark.parametrize("connections", [1, 3, 4])
@@ -84,8 +83,8 @@ def test_as_many_connections_as_the_policy_says(tmp_path: Path, connections: int
 def test_the_bound_holds_over_all_files(tmp_path: Path) -> None:
     hub = Together(tmp_path, expected=3)
     hub.repo = {f"{n}.bin": noise(17 << 20, n) for n in range(3)}
-    route = route_of(hub, connections=3)
-    bring([listed(path, data) for path, data in hub.repo.items()], route, NEVER, NEVER)
+    context = context_of(hub, connections=3)
+    download([listed(path, data) for path, data in hub.repo.items()], context)
     assert hub.most == 3
 
 
@@ -185,7 +184,7 @@ def test_a_connection_that_gets_no_answer_is_done_without(tmp_path: Path) -> Non
     hub.repo[NAME] = DATA
     cache = RepoCache(hub.cache_dir, "org/name")
     cache.prepare(COMMIT)
-    bring([FILE], Route(hub, cache, COMMIT, Policy(connect=0.25)), NEVER, NEVER)
+    download([FILE], TransferContext(hub, cache, COMMIT, Retrying(Policy(connect=0.25))))
     assert cache.blob(FILE).read_bytes() == DATA
     hub.go_on.set()
 
@@ -209,7 +208,7 @@ def test_two_writers_whose_locks_lie_end_with_the_right_blob(tmp_path: Path) -> 
         cache.prepare(COMMIT)
         together.wait(10)
         try:
-            bring([FILE], Route(hub, cache, COMMIT, Policy()), NEVER, NEVER)
+            download([FILE], TransferContext(hub, cache, COMMIT, Retrying(Policy())))
         except Exception as error:
             errors.append(error)
 
