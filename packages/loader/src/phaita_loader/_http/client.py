@@ -95,12 +95,16 @@ def follow(client: HttpClient, target: Target, headers: Mapping[str, str], limit
             return response, target
         location = response.headers.get("Location") if response.status in _REDIRECTS else None
         if location is None:
-            close(response)
-            sender = "cdn" if target.foreign else "hub"
-            raise status_failure(response.status, response.headers, sender, datetime.now(UTC))
+            raise _refusal(response, target)
         drain(response)
         target = target.redirected(location)
     raise Transient(f"{host(target.url)} redirects in circles")
+
+
+def _refusal(response: Response, target: Target) -> Exception:
+    """Close the response and return the error for its status."""
+    close(response)
+    return status_failure(response.status, response.headers, "cdn" if target.foreign else "hub", datetime.now(UTC))
 
 
 def cancel(response: Response) -> None:
