@@ -1,4 +1,4 @@
-"""Every wait of the loader goes over `Clock`, so that a test's clock moves it; the exceptions are named with reasons."""
+"""Every wait of the loader goes over `Clock`, so that a test's clock moves it; exceptions are named with reasons."""
 
 from __future__ import annotations
 
