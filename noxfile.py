@@ -70,14 +70,14 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """What does the loader do? Cache, offline mode, retries, errors and PHAITA's models, against a Hub made here."""
+    """What does the loader do? Shows cache, offline mode, retries, errors and PHAITA's models with a local Hub."""
     session.install(*MODELS, *groups("hub", "replicas"))
     session.run("python", "-m", "tests.demo", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """How fast? `-- -k fetch`: files. `-- -k initialise`: from there to a ready model. `-- --compare`: the last run."""
+    """How fast is it? Choose `-- -k fetch` or `-- -k initialise`; `-- --compare` shows the last run as well."""
     session.install(*MODELS, *groups("bench"))
     shown = "--benchmark-columns=min,median,max,rounds"
     session.run("pytest", "tests/bench", "--benchmark-autosave", shown, *session.posargs)
@@ -85,7 +85,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def train(session: nox.Session) -> None:
-    """How well does the discriminator diagnose held-out complaints, beside simple baselines? See reports/training."""
+    """How accurate is the discriminator on held-out complaints, compared with baselines? See reports/training."""
     session.install(*TRAINING, *groups("hub", "replicas"))
     session.run("python", "-m", "tests.train", "--evaluate", "--out", "reports/training", *session.posargs)
 
@@ -109,7 +109,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:
-    """Do the wheels install as a user installs them, and does the loader alone do without torch?"""
+    """Do the wheels install, and does the loader work without torch?"""
     wheels = Path(session.create_tmp()).absolute() / "wheels"
     session.install("build")
     for name in ("loader", "phaita-models"):
