@@ -23,11 +23,13 @@ def bounded(call: Callable[[], T], seconds: float) -> T:
     def run() -> None:
         try:
             result.append(call())
+        # KeyboardInterrupt and SystemExit too: they are the caller's to see.
         except BaseException as raised:
             error.append(raised)
 
     thread = threading.Thread(target=run, daemon=True, name="phaita-bounded")
     thread.start()
+    # A longer wait than the platform can express is an endless one, and join raises for it.
     thread.join(min(seconds, threading.TIMEOUT_MAX))
     if error:
         raise error[0]

@@ -52,6 +52,7 @@ def _is_passing(status: int) -> bool:
 
 
 def _permanent(status: int, code: str, message: str) -> ModelDownloadError:
+    # The Hub sends no error code with a bad token; its message alone tells.
     if status == 401 and not code and _BAD_TOKEN.search(message):
         return AccessDenied("the Hub says that the token is not valid", hint=f"{ANONYMOUS}\nelse: {LOGIN}")
     if "resource is disabled" in message:
@@ -75,11 +76,11 @@ def _permanent(status: int, code: str, message: str) -> ModelDownloadError:
         return AccessDenied("the Hub may not give it here, for legal reasons (451)", hint="its page may say why")
     if status in {401, 403}:
         return AccessDenied(f"the Hub denied access ({status})", hint=LOGIN)
-    return ModelDownloadError(f"the Hub did not understand the request ({status})", hint=f"see {STATUS}")
+    return ModelDownloadError(f"the Hub rejected the request ({status})", hint=f"see {STATUS}")
 
 
 def _proxy_denied() -> AccessDenied:
-    return AccessDenied("the proxy asks for a user and password", hint="put them into HTTPS_PROXY")
+    return AccessDenied("the proxy asks for a user and password", hint="set HTTPS_PROXY=http://user:password@host:port")
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -96,6 +97,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         except (ValueError, OverflowError):
             return None
         return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
+    # The Hub says so before it answers 429; t is the seconds until the window ends.
     spent = re.search(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", headers.get("RateLimit", ""))
     return float(spent[1]) if spent else None
 
@@ -126,6 +128,7 @@ def _describe(causes: list[BaseException], host: str) -> str:
         # All other causes then happened on the way to the proxy.
         gone = any(isinstance(cause, u3.ConnectTimeoutError | u3.NewConnectionError) for cause in causes)
         return f"the proxy {_NAMED} can't be reached" if gone else f"the proxy does not reach {host}"
+    # The first row that fits wins: urllib3 wraps a cause in several exceptions, the plainest comes first.
     rows: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
         ((u3.NameResolutionError, socket.gaierror), f"the name {host} can't be looked up"),
         (ConnectionRefusedError, f"{host} refused the connection"),

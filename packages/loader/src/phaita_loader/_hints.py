@@ -20,11 +20,11 @@ __all__ = ["ANONYMOUS", "LOGIN", "STATUS", "TRUST", "advice", "too_large"]
 LOGIN = "run `hf auth login`, or set HF_TOKEN to a token of an account that has access"
 STATUS = "https://status.huggingface.co"
 TRUST = "if your network inspects TLS, set SSL_CERT_FILE to its CA bundle"
-ANONYMOUS = "public repos need none: unset HF_TOKEN, run `hf auth logout`, or pass token=False"
+ANONYMOUS = "public repos need no token: unset HF_TOKEN, run `hf auth logout`, or pass token=False"
 
 _FIRST_STEPS: dict[type[LoaderError], str] = {
-    Corrupt: "something on the way or the disk changes bytes: try another network or another disk",
-    DeadlineExceeded: "give it a longer deadline",
+    Corrupt: "the network or the disk corrupts data: try another network or another disk",
+    DeadlineExceeded: "set a longer deadline",
     RateLimited: "run `hf auth login`: accounts have higher limits than anonymous calls",
 }
 
@@ -47,8 +47,8 @@ def too_large(files: Iterable[RemoteFile], repo_id: str, commit: str, cache_dir:
         if file.size > MOST_BY_HTTP:
             words = ["hf", "download", repo_id, "--revision", commit, "--include", file.path]
             return ModelDownloadError(
-                f"{file.path} has {file.size / 1e9:.1f} GB, and the Hub gives no file over 50 GB by HTTP",
+                f"{file.path} has {file.size / 1e9:.1f} GB, and the Hub serves no file over 50 GB by HTTP",
                 hint=f"{shlex.join([*words, '--cache-dir', str(cache_dir)])}\n"
-                "then the same call again: it finds the file there",
+                "then repeat the call: it finds the file there",
             )
     return None

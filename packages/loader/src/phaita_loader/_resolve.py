@@ -1,4 +1,4 @@
-"""What a request means now: the listing of its revision, and the files of it that are to be fetched."""
+"""The meaning of a request now: the listing of its revision, and the files of it that are to be fetched."""
 
 from __future__ import annotations
 
@@ -52,11 +52,13 @@ def choose_files(request: ModelRequest, hub: Hub, listing: Listing) -> tuple[Rem
 def _ask(request: ModelRequest, hub: Hub, retrying: Retrying, until: Deadline) -> Listing:
     left = until.remaining(retrying.clock.now())
     timeout = max(0.001, min(retrying.policy.connect, left))
+    # The caller's globs may name any path.
     keep = may_need if request.allow_patterns is None else None
     try:
         listing = bounded(partial(hub.listing, request.repo_id, request.revision, timeout=timeout, keep=keep), left)
     except TimeoutError as error:
         raise Transient(f"the Hub sent no listing within {left:.1f} s") from error
+    # A mirror that ignores the revision would serve another model.
     if request.pinned and listing.commit != request.revision:
-        raise Corrupt(f"the Hub answered for another commit, {listing.commit[:12]}")
+        raise Corrupt(f"the Hub answered for another commit than the one requested, {listing.commit[:12]}")
     return listing

@@ -44,6 +44,7 @@ def safetensors_entries(path: Path) -> tuple[TensorEntry, ...]:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
+        # The length is foreign: it must not make this read gigabytes.
         if not 2 <= length <= min(size - 8, _HEADER_MAX):
             raise Corrupt(f"{path.name} has no safetensors header")
         header = file.read(length)
@@ -58,7 +59,7 @@ def safetensors_entries(path: Path) -> tuple[TensorEntry, ...]:
             raise Corrupt(f"{path.name} has tensors that overlap, or bytes that belong to none")
         position = entry.end
     if position != size:
-        raise Corrupt(f"{path.name} is {size} bytes long, its header says {position}")
+        raise Corrupt(f"{path.name} has {size} bytes, but its header requires {position}")
     return entries
 
 

@@ -136,6 +136,7 @@ def _fetch(context: FetchContext) -> Snapshot:
     complete = cached if cached and cached.files and not cached.missing else None
     if hub.offline and not complete:
         raise not_cached(cached, request.kind)
+    # A pinned commit never changes, so that nobody need be asked; links alone may be an incomplete set.
     if complete and (hub.offline or (request.pinned and complete.has_listing)):
         return _snapshot(context, Listing(complete.commit, complete.files), complete.files)
     if complete:
@@ -182,6 +183,7 @@ def _download(context: FetchContext, listing: Listing, attempts: tuple[Attempt, 
     missing = context.inventory.invalid(files)
     _refuse_impossible(context, listing.commit, missing)
     cache.prepare(listing.commit)
+    # Asked only now: the folder exists since `prepare`.
     if cache.folds_case and (pair := clashing(files)):
         raise StorageError(f"{pair[0]} and {pair[1]} are the same name on this disk", hint="exclude one by its name")
     for _ in range(RESTARTS):
@@ -192,9 +194,11 @@ def _download(context: FetchContext, listing: Listing, attempts: tuple[Attempt, 
             break
         cache.prepare(listing.commit)
     else:
-        raise StorageError("files of the snapshot were deleted again and again")
+        raise StorageError("another program keeps deleting files of the snapshot")
+    # A filtered listing would tell other requests that files do not exist.
     if listing.complete:
         cache.save_listing(listing)
+    # The ref comes last: it promises a complete snapshot.
     if not request.pinned:
         cache.set_ref(request.revision, listing.commit)
     context.retrying.listen(Done(listing.commit))

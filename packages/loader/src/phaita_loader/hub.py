@@ -143,8 +143,10 @@ class Hub:
             url = hf_hub_url(repo_id, file.path, revision=commit, endpoint=bare(endpoint))
             return opened(Target(url, self._secret(endpoint)))
 
+        # A signed URL holds its own rights, so no token goes along.
         if location:
             return opened(Target(location, foreign=True))
+        # The endpoint that listed the commit knows whether a file exists.
         listed_by = self._listed_by.get((repo_id, commit), self.endpoints[0])
         body, endpoint = self._endpoints.first_that(served, judge=listed_by)
         body.endpoint = endpoint

@@ -67,7 +67,7 @@ def listed_commit(commit: Any) -> str:
     """Return the commit's 40 hex digits. Raises Corrupt for anything else."""
     if isinstance(commit, str) and _HEX["git-sha1"].fullmatch(commit):
         return commit
-    raise Corrupt("the Hub's answer names no commit")
+    raise Corrupt("the Hub's answer has no commit")
 
 
 def listed_file(path: Any, size: Any, blob: Any, sha256: Any = None) -> RemoteFile:
@@ -80,9 +80,9 @@ def listed_file(path: Any, size: Any, blob: Any, sha256: Any = None) -> RemoteFi
         raise Corrupt(f"the Hub lists an invalid path: {path!r:.200}")
     digest, algorithm = (blob, "git-sha1") if sha256 is None else (sha256, "sha256")
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < _ENDLESS:
-        raise Corrupt(f"the Hub lists no size for {path}")
+        raise Corrupt(f"the Hub lists no valid size for {path}")
     if not isinstance(digest, str) or not _HEX[algorithm].fullmatch(digest):
-        raise Corrupt(f"the Hub lists no digest for {path}")
+        raise Corrupt(f"the Hub lists no valid digest for {path}")
     return RemoteFile(path, size, digest, "git-sha1" if sha256 is None else "sha256")
 
 
@@ -91,10 +91,11 @@ def consistent(files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
     found: dict[str, RemoteFile] = {}
     for file in files:
         if found.setdefault(file.path, file) != file:
-            raise Corrupt(f"the Hub lists {file.path!r:.200} twice, and not the same")
+            raise Corrupt(f"the Hub lists {file.path!r:.200} twice with different content")
+    # Else the order of two writes would decide which one a disk ends with.
     for path in found:
         if any(folder in found for folder in _folders(path)):
-            raise Corrupt(f"the Hub lists a file in {path!r:.200} where a folder must be")
+            raise Corrupt(f"the Hub lists a parent folder of {path!r:.200} as a file")
     return tuple(found.values())
 
 

@@ -79,7 +79,7 @@ def earns_credit(received: int) -> bool:
 def check_deadline(deadline: Deadline, clock: Clock, when: str = "while cached files were read") -> None:
     """Raise DeadlineExceeded if the deadline has passed; `when` ends the message."""
     if deadline.passed(clock.now()):
-        raise DeadlineExceeded(f"the deadline came {when}")
+        raise DeadlineExceeded(f"the deadline passed {when}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ class Retrying:
         while True:
             begin = self.clock.now()
             try:
+                # The deadline is the call's, the timeout this attempt's: whichever comes first ends it.
                 return attempt(self.deadline.earlier(Deadline.after(self.policy.timeout, begin))), tuple(failed)
             except Transient as error:
                 failure = error
@@ -118,6 +119,7 @@ class Retrying:
             if end is not None:
                 logger.warning("%s; giving up", message)
                 raise end.filled(attempts=tuple(failed)) from failure
+            # The history travels on the final error, so each attempt records its own wait.
             failed[-1] = replace(failed[-1], wait=wait)
             logger.warning("%s; next %s", message, f"in {wait:g} s" if wait else "at once")
             self.listen(Wait(failure.cause, wait, now + wait))
@@ -131,6 +133,7 @@ def _to_attempt(step: str, failure: Transient, number: int, elapsed: float) -> A
 
 def _count_used(failed: list[Attempt]) -> int:
     """Return the number of attempts used up: all wrong digests, and other failures since the last one with credit."""
+    # A server that sends wrong bytes would otherwise earn credit for ever by sending many of them.
     spoiled = sum(attempt.spoiled for attempt in failed)
     others = [attempt for attempt in failed if not attempt.spoiled]
     since = takewhile(lambda attempt: attempt.counted, reversed(others))
@@ -138,6 +141,7 @@ def _count_used(failed: list[Attempt]) -> int:
 
 
 def _choose_wait(policy: Policy, failure: Transient, failures: int, random: Callable[[], float]) -> float:
+    # The server knows better than the backoff when it will answer.
     if failure.retry_after is not None:
         return failure.retry_after
     return policy.backoff.delay(failures, random()) if failures else 0.0
@@ -150,11 +154,13 @@ def _final_error(
 
     `left` is the attempt's own time in seconds, `left_of_call` that of the whole call.
     """
+    # The deadline is checked first: a caller who set one is to see DeadlineExceeded, whatever else failed.
     if left_of_call <= 0.0:
-        return DeadlineExceeded(f"the deadline came; last: {failure.cause}")
+        return DeadlineExceeded(f"the deadline passed; last: {failure.cause}")
     if number >= policy.attempts:
         end = failure.final(failure.cause)
         return end.filled(retry_after=failure.retry_after) if isinstance(end, RateLimited) else end
+    # Sleeping past the attempt's own time would hide the server's answer from the caller.
     if failure.retry_after is not None and wait > left:
         return RateLimited(f"{failure.cause}, and asks to come back {_when(wait)}", retry_after=wait)
     if wait >= left_of_call:

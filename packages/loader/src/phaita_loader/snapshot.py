@@ -13,7 +13,7 @@ from phaita_loader.request import ModelRequest
 __all__ = ["VERIFY_CHOICES", "Planned", "Snapshot", "VerifiedSnapshot", "Verify"]
 
 Verify: TypeAlias = Literal["auto", "full", "size"]
-"""How far a cached blob is trusted: "auto" until its stamp no longer fits, "full" never, "size" for its size alone."""
+"""The trust in a cached blob: "auto" until its stamp no longer fits, "full" never, "size" for its size alone."""
 
 VERIFY_CHOICES: tuple[Verify, ...] = get_args(Verify)
 

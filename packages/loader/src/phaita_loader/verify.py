@@ -12,7 +12,7 @@ from phaita_loader.snapshot import Snapshot, VerifiedSnapshot, Verify
 
 __all__ = ["VerifiedSnapshot", "verify"]
 
-_AGAIN = "run `phaita-loader fetch` for the repo once more: it replaces what is wrong"
+_AGAIN = "run `phaita-loader fetch` for the repo again: it replaces corrupted files"
 
 
 def verify(
@@ -36,6 +36,7 @@ def _check(snapshot: Snapshot, cache: RepoCache, how: Verify) -> None:
         pointer = snapshot.path / file.path
         if not (cache.verify_blob(file, how) and cache.verify_pointer(snapshot.commit, file, how)):
             raise Corrupt(f"{file.path} is not the file that the Hub lists")
+        # The digest says that the file is the Hub's, not that the Hub's file is whole.
         if file.path.endswith(".safetensors"):
             safetensors_entries(pointer)
         if file.path.endswith(".index.json") and not _is_filtered(snapshot):

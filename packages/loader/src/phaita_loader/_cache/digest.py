@@ -26,6 +26,7 @@ def digest_of(path: Path, algorithm: Algorithm, size: int, check: Callable[[], N
     `check` is called for each block, and ends the digest by raising. Raises OSError.
     """
     digest = _started(algorithm, size)
+    # Unbuffered: blocks are large, and a second copy of each would cost time.
     with path.open("rb", buffering=0) as file:
         while size and (block := file.read(min(_BLOCK, size))):
             check()
@@ -67,6 +68,7 @@ class RunningDigest:
                 return
             self._ready = ready
             self._changed.notify()
+            # Small files are digested when they are whole, without a thread.
             if self._thread is None and not self._cancelled and self._size >= _THREAD_FROM:
                 self._thread = threading.Thread(target=self._follow, daemon=True, name="phaita-digest")
                 self._thread.start()
@@ -107,10 +109,11 @@ class RunningDigest:
 
 
 def _too_short(path: Path) -> OSError:
-    return FileNotFoundError(errno.ENOENT, "the file was cut", path.name)
+    return FileNotFoundError(errno.ENOENT, "the file is shorter than expected", path.name)
 
 
 def _started(algorithm: Algorithm, size: int) -> _Hash:
     if algorithm == "sha256":
         return hashlib.sha256()
+    # git's blob id; sha1 protects nothing here, it is compared with what the Hub lists.
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)

@@ -1,4 +1,4 @@
-"""What the cache has of a request: the files it takes, those of them that are right, and those that are missing."""
+"""The inventory of the cache for a request: the files it takes, the right ones and the missing ones."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class Inventory:
             for file in files
             if file.digest in invalid or not self._cache.verify_pointer(commit, file, self._verify)
         ]
+        # Without a saved listing only the shards of an index show that something is missing.
         if saved is None:
             right = [file for file in files if file.path not in missing]
             folder = self._cache.snapshot(commit)

@@ -95,18 +95,21 @@ class RepoCache:
     @property
     def folds_case(self) -> bool:
         """True if names that differ in case alone are the same on this disk."""
+        # The folder `snapshots` exists by now: it is found under this name only where case is ignored.
         return (self.folder / "SNAPSHOTS").exists()
 
     @property
     def free_bytes(self) -> int:
         """The bytes that the cache's disk has left."""
         folder = self.folder.absolute()
+        # The folder itself may not exist yet.
         return shutil.disk_usage(next(there for there in (folder, *folder.parents) if there.exists())).free
 
     def link(self, commit: str, file: RemoteFile, verify: Verify = "auto") -> None:
         """Put the file into the snapshot: a relative symlink to its blob, or a copy where the disk has no symlinks."""
         pointer = self.snapshot(commit) / file.path
         if not _try_link(pointer, self._target(file)) and not self.verify_pointer(commit, file, verify):
+            # A link is replaced in one step, so that readers never see the file missing.
             fresh = self.ours / f"link-{os.getpid()}-{secrets.token_hex(4)}"
             try:
                 _link_or_copy(fresh, self._target(file), self.blob(file))
@@ -139,6 +142,7 @@ class RepoCache:
 
     def saved_listing(self, commit: str) -> Listing | None:
         """Return the commit's listing, if this package or `snapshot_download` saved one that can be read."""
+        # Ours first: huggingface_hub saves a listing only from version 2.4 on.
         for path in (self.ours / "listings" / f"{commit}.json", self.folder / "trees" / f"{commit}.json"):
             try:
                 rows = json.loads(path.read_text(encoding="utf-8"))["files"]
@@ -151,6 +155,7 @@ class RepoCache:
         """Return the files that the snapshot's links name: all that is known where no listing was saved."""
         files = []
         for pointer in self.snapshot(commit).rglob("*"):
+            # A copy's name says nothing of its digest, so it can't be listed.
             if pointer.is_symlink() and pointer.is_file():
                 name, digest = pointer.relative_to(self.snapshot(commit)).as_posix(), pointer.readlink().name
                 with suppress(Corrupt):  # the link leads to something other than a blob
@@ -164,6 +169,7 @@ class RepoCache:
                 return False
             if verify == "size" or (verify == "auto" and file.size > SMALL and has_stamp(stamp, path)):
                 return True
+            # The status from before the digest: a file that changes meanwhile gets no stamp.
             before = path.stat()
             seen = (before.st_ino, before.st_size, before.st_mtime_ns)
             if self._invalid.get(path) == seen:
@@ -216,6 +222,7 @@ def _is_same(pointer: Path, blob: Path) -> bool:
 
 def _write(path: Path, text: str, scratch: Path) -> None:
     """Write a small file so that no reader ever sees half of it, nor a stray file beside it."""
+    # A stray file beside refs or snapshots would hide the whole repo from `scan_cache_dir`.
     fresh = scratch / f"new-{os.getpid()}-{secrets.token_hex(4)}"
     fresh.write_text(text, encoding="utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ def write_stamp(stamp: Path, file: Path, before: os.stat_result) -> None:
     text = _text(before)
     if text != _text(file.stat()):
         return
+    # One stamp is enough; the second place is for a cache that can't be written.
     for path in _candidates(stamp):
         with suppress(OSError):
             _write(path, text)

@@ -84,6 +84,7 @@ def follow(client: HttpClient, target: Target, headers: Mapping[str, str], limit
 
     Its status is 200 or 206, or 416 where a range was asked for. Raises Transient, NotFound, AccessDenied.
     """
+    # Redirects are followed here and not by the client, which would send the token along.
     for _ in range(_REDIRECTS_MAX):
         try:
             response = client.get(target.url, {**headers, **target.secret}, limits)

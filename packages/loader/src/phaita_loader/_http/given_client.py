@@ -12,6 +12,7 @@ from phaita_loader._http.redact import redact_logger
 
 __all__ = ["GivenClient"]
 
+# These libraries log every URL at INFO or DEBUG.
 for logger in ("httpx", "httpx2", "huggingface_hub.utils._http"):
     redact_logger(logger)
 for library in ("httpcore", "httpcore2"):
@@ -41,9 +42,11 @@ class _ClientResponse:
         self.headers: Mapping[str, str] = response.headers
 
     def read1(self, amt: int, *, decode_content: bool) -> bytes:
+        # An empty chunk would pass for the end of the body.
         return next((chunk for chunk in self._chunks if chunk), b"")
 
     def shutdown(self) -> None:
+        # Closing the response from another thread would wait for its read to end.
         stream = self._response.extensions.get("network_stream")
         sock = stream.get_extra_info("socket") if stream is not None else None
         if sock is not None:

@@ -52,6 +52,7 @@ def manager_for(proxy: str | None, context: ssl.SSLContext) -> urllib3.PoolManag
         return urllib3.PoolManager(maxsize=_CONNECTIONS_MAX, ssl_context=context)
     if not proxy.lower().startswith("http"):
         return _socks_manager(proxy, context)
+    # urllib3 does not take the user and password from a proxy's URL by itself.
     headers = urllib3.make_headers(proxy_basic_auth=basic_auth(proxy))
     return urllib3.ProxyManager(bare(proxy), proxy_headers=headers, maxsize=_CONNECTIONS_MAX, ssl_context=context)
 

@@ -31,6 +31,7 @@ def _with_limited_heads(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPo
 class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
+        # http.client has made its own file already, without a limit.
         self.fp.close()
         self._timed = _Timed(sock)
         self.fp = io.BufferedReader(self._timed)
@@ -38,6 +39,7 @@ class _Response(HTTPResponse):
     def begin(self) -> None:
         """Read the head. Raises TimeoutError, and what http.client raises."""
         super().begin()
+        # The body has its own limits: the stall and the deadline.
         self._timed.until = math.inf
 
     def _read_status(self) -> tuple[str, int, str]:
@@ -60,7 +62,7 @@ class _Timed(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         if time.monotonic() > self.until:
-            raise TimeoutError("the head of the answer did not end")
+            raise TimeoutError("the response headers took too long")
         return self._raw.readinto(buffer)
 
     def close(self) -> None:

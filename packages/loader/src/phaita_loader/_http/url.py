@@ -53,9 +53,11 @@ def checked_redirect(old: str, location: str) -> str:
     try:
         new = bare(urljoin(old, location))
         scheme, name, _ = origin(new)
+        # urllib3 is stricter than urllib: what it rejects now it would reject in the request.
         urllib3.util.parse_url(new)
     except (ValueError, urllib3.exceptions.HTTPError) as error:
         raise Transient(f"{host(old)} redirects to an invalid address") from error
+    # From https to http the token and the bytes would travel in the clear.
     if not name or scheme not in {"http", "https"} or (scheme == "http" and urlsplit(old).scheme == "https"):
         raise Transient(f"{host(old)} redirects to an address that can't be trusted ({scheme[:20]})")
     return new

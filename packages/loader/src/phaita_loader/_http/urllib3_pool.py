@@ -49,6 +49,7 @@ class Pool:
             try:
                 response = _request(kept.manager, url, headers, limits)
             except urllib3.exceptions.HTTPError as error:
+                # The other idle connections of this manager took the same way and are likely dead too.
                 self._forget(proxy, kept)
                 # The cause may be an idle connection that had died unseen: then a new one will do better.
                 if not (tries and served and isinstance(error, urllib3.exceptions.ProtocolError)):

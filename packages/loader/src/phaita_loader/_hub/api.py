@@ -58,6 +58,7 @@ def read_page(client: HttpClient, target: Target, headers: Mapping[str, str], li
     try:
         return bounded(read, seconds)
     except TimeoutError as error:
+        # The thread is left behind; without its socket it ends soon.
         for response in responses:
             cancel(response)
         raise Transient(f"{name} sent no listing within {seconds:g} s") from error
@@ -86,6 +87,7 @@ def list_commit(
         raise _no_listing(host(endpoint))
     commit = listed_commit(info.get("sha"))
     rows: Iterable[_Row] = [_sibling(row) for row in siblings]
+    # Mirrors and registries often leave sizes and digests out of the short listing.
     tree = len(siblings) >= _MANY or any(size is None or blob is None for _, size, blob, _ in rows)
     if tree:
         rows = _tree(ask, f"{base}/tree/{commit}?recursive=true", keep or (lambda _: True), most)
@@ -98,6 +100,7 @@ def _read_body(response: Response, name: str) -> bytes:
     try:
         while chunk := response.read1(_CHUNK, decode_content=False):
             data += chunk
+            # A server can send without end, and the body is held in memory.
             if len(data) > _LONGEST:
                 raise _too_long()
         response.drain_conn()
@@ -115,7 +118,8 @@ def _unpacked(data: bytes, encoding: str) -> bytes:
     if encoding.lower() in {"", "identity"}:
         return data
     if encoding.lower() not in {"gzip", "x-gzip"}:
-        raise ValueError("an encoding that was not asked for")
+        raise ValueError("an unexpected Content-Encoding")
+    # A few packed kilobytes can unpack to gigabytes, so unpacking is limited too.
     unpacked = zlib.decompressobj(_GZIP).decompress(data, _LONGEST + 1)
     if len(unpacked) > _LONGEST:
         raise _too_long()
@@ -155,6 +159,7 @@ def _tree(ask: Ask, url: str, keep: Callable[[str], bool], most: int) -> Iterato
 
 def _pages(ask: Ask, url: str) -> Iterator[list[Any]]:
     seen: set[str] = set()
+    # A faulty mirror may name the same page for ever.
     while url not in seen and len(seen) < _PAGES:
         seen.add(url)
         page = ask(url)
@@ -166,7 +171,7 @@ def _pages(ask: Ask, url: str) -> Iterator[list[Any]]:
             return
         # Only the query is taken, for its cursor: a mirror's link may name the Hub that it mirrors.
         url = urlsplit(url)._replace(query=following[1].partition("?")[2]).geturl()
-    raise Corrupt("the Hub's listing does not end")
+    raise Corrupt("the Hub's listing has too many pages, or repeats one")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

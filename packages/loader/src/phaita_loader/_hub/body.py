@@ -46,6 +46,7 @@ class Body:
 
     def close(self) -> None:
         """Leave the connection to the next request if the body was read to its end; close it otherwise."""
+        # Another client's response has no such field; closing it is always right.
         if getattr(self.response, "length_remaining", None) == 0:
             self.response.drain_conn()
         else:

@@ -36,6 +36,7 @@ class Endpoints:
             try:
                 return serves(url), url
             except (Transient, ModelDownloadError) as error:
+                # A mirror may lack a file or the right to serve it; the endpoint that listed it may not.
                 if url == judge and isinstance(error, AccessDenied | NotFound):
                     raise
                 failures.append(error)
@@ -55,6 +56,7 @@ class Endpoints:
 
 def _most_useful(failures: list[Transient | ModelDownloadError]) -> Exception:
     """Return the transient failure with the shortest wait; else the first endpoint's."""
+    # What time heals is worth another attempt, so it outweighs an endpoint's permanent failure.
     transient = [failure for failure in failures if isinstance(failure, Transient)]
     if transient:
         return min(transient, key=lambda failure: failure.retry_after or 0.0)

@@ -28,6 +28,7 @@ def resolve_token(given: str | bool | None, implicit: bool, find: Callable[[], s
     try:
         found = checked_token(find())
     except ValueError as error:
+        # Its message says all, and names no token.
         raise AccessDenied(f"{error}", hint=LOGIN) from None
     except Exception as error:
         raise Transient(f"the token could not be read ({type(error).__name__})") from error
@@ -40,6 +41,7 @@ def checked_token(token: str | None) -> str | None:
     """Return the token as a header can carry it: one read from a file may end with a newline. Raises ValueError."""
     if token is None:
         return None
+    # Anything else would be refused by the HTTP client with the token in its message.
     if re.search(r"[^!-~]", token.strip()):
         raise ValueError("the token has invalid characters")
     return token.strip()

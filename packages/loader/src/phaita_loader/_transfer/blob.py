@@ -135,7 +135,9 @@ class BlobDownload:
             except FileNotFoundError:
                 self._discard()  # another tool deleted the partial: start again from the first byte
                 self._context.cache.prepare(self._context.commit)
-        raise Transient(f"the partial file of {self.file.path} was deleted again and again", final=StorageError)
+        raise Transient(
+            f"the partial file of {self.file.path} was deleted repeatedly by another program", final=StorageError
+        )
 
     def _report_cached(self) -> None:
         """Tell the listener that another process brought the blob."""
@@ -163,6 +165,7 @@ class BlobDownload:
         raise self._given_up()
 
     def _publish(self, writer: BlobWriter) -> None:
+        # Digesting may take minutes, in which a cancel may come.
         digest = writer.digest()
         if self._ending:
             raise self._given_up()
@@ -176,6 +179,7 @@ class BlobDownload:
             raise Transient(cause, final=Corrupt, creditable=False)
         blob = context.cache.blob(self.file)
         writer.publish(blob)
+        # A small file is digested again sooner than its stamp is read.
         if self.file.size > SMALL:
             write_stamp(context.cache.stamp(self.file), blob, blob.stat())
         context.listen(Verified(self.file.path))

@@ -63,6 +63,7 @@ def _checked(line: Any, file: RemoteFile, length: int) -> Entry:
     if (line["format"], line["size"], line["digest"]) != (FORMAT, file.size, file.digest):
         return Entry()
     synced = _ranges(line["synced"], min(file.size, length))
+    # After a restart of the machine only what was synced is sure to be on the disk.
     if _BOOT is None or line["boot"] != _BOOT:
         return Entry(synced, synced)
     return Entry(_ranges(line["written"], min(file.size, length)), synced)

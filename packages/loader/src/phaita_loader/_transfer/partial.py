@@ -105,6 +105,7 @@ class Partial:
         if self._memory is not None:
             self._publish_memory(self._memory.getvalue(), blob)
             return
+        # A resumed data file of another call may be longer.
         self._data.truncate(self.file.size)
         sync(self._data.fileno())
         self.append_entry()  # the blobs may be on another disk, which may be full
@@ -159,6 +160,7 @@ class Partial:
         while left and not self._claimed.exists():
             best = left.pop()
             entry = read(best, self.file)
+            # Another process may claim the same one: the rename decides.
             if entry.written.spans and try_rename(best, self._claimed):
                 self.ranges, self.synced = entry.written, entry.synced
             elif not entry.written.spans:

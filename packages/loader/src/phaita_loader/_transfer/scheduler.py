@@ -86,6 +86,7 @@ class _Scheduler:
         clock = self._context.clock
         begin = before = now = clock.now()
         while True:
+            # Cleared before the look: a change during it wakes the next wait at once.
             self._changed.clear()
             self._cancel_stuck(now)
             with self._mutex:

@@ -33,6 +33,7 @@ class Segments:
 
     def __init__(self, size: int, connections: int) -> None:
         self._size = size
+        # A second connection costs round trips that a small file does not earn back.
         self._connections = connections if size >= SPLIT_FROM else 1
         self._claimed: list[Segment] = []
 
@@ -54,6 +55,7 @@ class Segments:
 
     def claim_whole_file(self, segment: Segment) -> bool:
         """Extend the segment to the whole file; return False where other workers bring parts of it."""
+        # Two workers would write the same bytes, of which half are thrown away.
         if len(self._claimed) > 1:
             return False
         segment.at, segment.end, segment.whole = 0, self._size, True

@@ -134,6 +134,7 @@ class Worker:
         offset = body.start
         if body.whole:
             self._accept_whole_file(body, segment)
+        # After the whole-file check: a body that is refused is no answer.
         if self._on_answer is not None:
             self._on_answer()
             self._on_answer = None
@@ -143,7 +144,7 @@ class Worker:
             # A TLS socket that is shut down returns undeciphered bytes: none is kept after `cancel` or `reconnect`.
             self._raise_if_cancelled()
             if self._dropped is body:
-                raise Transient(f"the connection to {body.host} is made anew")
+                raise Transient(f"the connection to {body.host} is replaced by a new one")
             if not chunk:
                 raise Transient(f"{body.host} closed the connection early")
             new = self._writer.write(segment, offset, chunk)

@@ -90,6 +90,7 @@ class Workers:
 
         Returns True if the first worker has waited so long.
         """
+        # Only the stuck one ends: its segment goes to another worker.
         for extra in [one for one in self._extra if one.opening_for(now) > limit]:
             self._remove_extra(extra)
             threading.Thread(target=self._cancel_extra, args=(extra,), daemon=True).start()
