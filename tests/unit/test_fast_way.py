@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from phaita_loader import InitialisationError, ModelRequest, Snapshot
-from phaita_loader.initialise import initialise
+from phaita_loader.initialise import BuildOptions, initialise
 from phaita_loader.verify import VerifiedSnapshot
 from tests.unit.architectures import ARCHITECTURES, inputs, save
 
@@ -293,7 +293,7 @@ def test_more_than_a_model_in_a_folder_is_not_fast(saved, tmp_path, name, conten
     known = json.loads(there.read_text()) if there.exists() else {}
     there.write_text(json.dumps({**known, **content}))
     with pytest.raises(names.NotFast):
-        fast.build(folder, "auto", None, {}, import_module("phaita_loader._build.mapping").mapped)
+        fast.build(folder, ModelRequest("org/m"), BuildOptions(), {})
 
 
 def test_the_guide_names_what_is_compared():
