@@ -78,6 +78,9 @@ class Loading:
 
     def _encoder(self, name: str) -> Loaded:
         request = ModelRequest(name, device=self.device)
+        # `fetch` would still start a request, and give it no time.
+        if self.deadline.passed(SYSTEM.now()):
+            raise DeadlineExceeded("the deadline came before this model's turn", request=request)
         snapshot = fetch(request, hub=self.hub, policy=self.policy, deadline=self.deadline)
         return cached_encoder(replace(request, revision=snapshot.commit), self.hub, self.policy, self.deadline)
 
