@@ -108,6 +108,13 @@ def test_what_was_not_compared_is_left_to_transformers(saved):
     assert built(saved("gpt2"), "sequence_classification").path == "from_pretrained"
 
 
+def test_options_stand_in_for_the_keywords(saved):
+    snapshot = Snapshot(path=saved("bert"), commit="0" * 40, files=(), request=ModelRequest("org/m"))
+    assert initialise(VerifiedSnapshot(snapshot), BuildOptions(fast=False)).path == "from_pretrained"
+    ringed = initialise(VerifiedSnapshot(snapshot), BuildOptions(engine="ring"), fast=False)
+    assert (ringed.path, ringed.engine) == ("fast", "ring")
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "kind"), ALL)
 def test_equal(saved, torch, transformers, tmp_path, name, kind, dtype):
