@@ -103,14 +103,14 @@ def load(
         config = steps.run("config", lambda: initialise_config(whole, **kwargs))
         return Loaded(None, None, config, snapshot, timings=steps.timings)
     if asked.kind == "tokenizer":
-        words = steps.run("tokenizer", lambda: initialise_tokenizer(whole, **kwargs))
-        return Loaded(None, words, None, snapshot, timings=steps.timings)
+        its_tokenizer = steps.run("tokenizer", lambda: initialise_tokenizer(whole, **kwargs))
+        return Loaded(None, its_tokenizer, None, snapshot, timings=steps.timings)
     if not imports.begun:
         create_cuda_context(asked.device)
     steps.run("import", imports.finish)
-    words = steps.run("tokenizer", lambda: initialise_tokenizer(whole)) if tokenizer else None
+    its_tokenizer = steps.run("tokenizer", lambda: initialise_tokenizer(whole)) if tokenizer else None
     built = steps.run("initialise", lambda: initialise(whole, options, check=steps.check, **kwargs))
-    return Loaded(built.model, words, built.model.config, snapshot, built.path, built.engine, steps.timings)
+    return Loaded(built.model, its_tokenizer, built.model.config, snapshot, built.path, built.engine, steps.timings)
 
 
 # transformers would accept some of these keywords, and silently ignore them: it is given a folder, not a repo.

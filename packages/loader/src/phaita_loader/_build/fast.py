@@ -78,7 +78,7 @@ def build(
     files = _files(folder)
     read = read_weights(files, request.device, options.engine, check)
     dtype = kwargs.get("dtype", request.dtype)
-    # transformers does not take the dtype of shards from their tensors: an index may name one.
+    # An index of shards may name a dtype too: where neither request nor configuration does, transformers has to decide.
     config.dtype = wanted = _dtype(dtype, config, read.tensors if len(files) == 1 else {})
     config.name_or_path = str(folder)
     with collector_paused(), Skeleton(wanted) as mode:

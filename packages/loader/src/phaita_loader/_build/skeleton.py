@@ -59,7 +59,7 @@ class Skeleton(TorchFunctionMode):
         # Even where torch's default is this dtype: another thread's `from_pretrained` may switch it at any time.
         if func in _OF_DEFAULT_DTYPE:
             blank = func in _BLANK and not any(value is not None for value in given.values())
-            made = _reserved(args, self._dtype) if blank else None
+            made = _lazy_zeros(args, self._dtype) if blank else None
             return func(*args, **{**given, "dtype": self._dtype}) if made is None else made
         result = func(*args, **given)
         if not isinstance(result, torch.Tensor) or result.dtype == self._dtype or not _is_floating(result):
@@ -78,7 +78,7 @@ def _is_in_place(func: Callable[..., Any]) -> bool:
     return name.endswith("_") and not name.endswith("__")
 
 
-def _reserved(shape: tuple[Any, ...], dtype: torch.dtype) -> torch.Tensor | None:
+def _lazy_zeros(shape: tuple[Any, ...], dtype: torch.dtype) -> torch.Tensor | None:
     """Return zeros in pages of their own, which take no memory until they are used; None for a small tensor."""
     # glibc raises its threshold for such pages when a large block is freed, and then keeps megabytes of freed memory.
     size = shape[0] if len(shape) == 1 and isinstance(shape[0], (list, tuple)) else shape
