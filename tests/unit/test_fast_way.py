@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from phaita_loader import InitialisationError, ModelRequest, Snapshot
-from phaita_loader.initialise import initialise
+from phaita_loader.initialise import BuildOptions, initialise
 from phaita_loader.verify import VerifiedSnapshot
 from tests.unit.architectures import ARCHITECTURES, inputs, save
 
@@ -106,6 +106,13 @@ def test_the_fast_way_takes_what_is_compared_here_and_nothing_else():
 
 def test_what_was_not_compared_is_left_to_transformers(saved):
     assert built(saved("gpt2"), "sequence_classification").path == "from_pretrained"
+
+
+def test_options_stand_in_for_the_keywords(saved):
+    snapshot = Snapshot(path=saved("bert"), commit="0" * 40, files=(), request=ModelRequest("org/m"))
+    assert initialise(VerifiedSnapshot(snapshot), BuildOptions(fast=False)).path == "from_pretrained"
+    ringed = initialise(VerifiedSnapshot(snapshot), BuildOptions(engine="ring"), fast=False)
+    assert (ringed.path, ringed.engine) == ("fast", "ring")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -293,7 +300,7 @@ def test_more_than_a_model_in_a_folder_is_not_fast(saved, tmp_path, name, conten
     known = json.loads(there.read_text()) if there.exists() else {}
     there.write_text(json.dumps({**known, **content}))
     with pytest.raises(names.NotFast):
-        fast.build(folder, "auto", None, {}, import_module("phaita_loader._build.mapping").mapped)
+        fast.build(folder, ModelRequest("org/m"), BuildOptions(), {})
 
 
 def test_the_guide_names_what_is_compared():

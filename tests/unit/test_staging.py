@@ -101,16 +101,16 @@ SOME = {"large": numbers(50), "small": numbers(1), "half": numbers(3, torch.bflo
 
 
 @pytest.mark.parametrize("ring", RINGS, ids=str)
-@pytest.mark.parametrize("lane", [lambda: None, Late], ids=["CPU", "late"])
-def test_tensors_are_those_of_safetensors(saved, ring, lane):
+@pytest.mark.parametrize("stream", [lambda: None, Late], ids=["CPU", "late"])
+def test_tensors_are_those_of_safetensors(saved, ring, stream):
     paths = saved(SOME, {"other": numbers(33, seed=1), "empty": torch.empty(0, 3)}, {"scalar": torch.tensor(2.5)})
-    assert_same(staging.staged(paths, CPU, ring=ring, lane=lane()), paths)
+    assert_same(staging.stage(paths, CPU, ring=ring, stream=stream()), paths)
 
 
 def test_files_without_tensors(saved):
-    assert staging.staged([], CPU) == {}
-    assert staging.staged(saved({}), CPU) == {}
-    assert staging.staged(saved({"empty": torch.empty(4, 0)}), CPU)["empty"].shape == (4, 0)
+    assert staging.stage([], CPU) == {}
+    assert staging.stage(saved({}), CPU) == {}
+    assert staging.stage(saved({"empty": torch.empty(4, 0)}), CPU)["empty"].shape == (4, 0)
 
 
 @pytest.mark.parametrize("name", sorted(dtypes.DTYPES))
@@ -120,7 +120,7 @@ def test_every_dtype_comes_as_it_is(tmp_path, name):
     body = bytes(range(6 * dtype.itemsize)) if name != "BOOL" else b"\0\1\1\0\1\0"
     path = tmp_path / "model.safetensors"
     path.write_bytes(with_header(header, body))
-    tensor = staging.staged([path], CPU)["t"]
+    tensor = staging.stage([path], CPU)["t"]
     assert (tensor.dtype, tuple(tensor.shape)) == (dtype, (2, 3))
     assert bytes(tensor.view(-1).view(torch.uint8).tolist()) == body
 
@@ -134,20 +134,20 @@ def test_a_dtype_that_torch_lacks_is_said(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(with_header({"t": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}, b"\0"))
     with pytest.raises(dtypes.Unsupported, match="F4"):
-        staging.staged([path], CPU)
+        staging.stage([path], CPU)
 
 
 def test_a_shape_that_is_not_that_of_the_bytes_is_corrupt(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(with_header({"t": {"dtype": "U8", "shape": [2**40], "data_offsets": [0, 1]}}, b"\0"))
     with pytest.raises(Corrupt, match="t than its shape"):
-        staging.staged([path], CPU)
+        staging.stage([path], CPU)
 
 
 def test_only_what_is_wanted_is_read(saved):
     paths = saved({"a": numbers(8), "b": numbers(8), "c": numbers(8)})
     read = Opened()
-    tensors = staging.staged(paths, CPU, lambda name: name != "b", opened=read)
+    tensors = staging.stage(paths, CPU, lambda name: name != "b", open_file=read)
     assert tensors.keys() == {"a", "c"}
     assert torch.equal(tensors["c"], numbers(8))
     assert sum(read.counts) == 64
@@ -155,11 +155,11 @@ def test_only_what_is_wanted_is_read(saved):
 
 def test_the_later_file_has_the_last_word(saved):
     paths = saved({"a": numbers(8)}, {"a": numbers(4, seed=1)})
-    assert torch.equal(staging.staged(paths, CPU)["a"], numbers(4, seed=1))
+    assert torch.equal(staging.stage(paths, CPU)["a"], numbers(4, seed=1))
 
 
 def test_each_tensor_has_a_storage_of_its_own(saved):
-    tensors = staging.staged(saved({f"w{number}": numbers(1000, seed=number) for number in range(9)}), CPU)
+    tensors = staging.stage(saved({f"w{number}": numbers(1000, seed=number) for number in range(9)}), CPU)
     assert len({tensor.untyped_storage().data_ptr() for tensor in tensors.values()}) == 9
     for tensor in tensors.values():
         assert tensor.untyped_storage().nbytes() == tensor.nbytes
@@ -201,20 +201,20 @@ class _File(io.FileIO):
 @pytest.mark.parametrize("step", [1, 3, 64])
 def test_short_reads_go_on(saved, step):
     paths = saved(SOME, {"other": numbers(20)})
-    assert_same(staging.staged(paths, CPU, ring=Ring(2, 50, 2), opened=Opened(step)), paths)
+    assert_same(staging.stage(paths, CPU, ring=Ring(2, 50, 2), open_file=Opened(step)), paths)
 
 
 def test_small_neighbours_share_a_read(saved):
     paths = saved({f"w{number}": numbers(2) for number in range(100)})
     read = Opened()
-    staging.staged(paths, CPU, opened=read)
+    staging.stage(paths, CPU, open_file=read)
     assert len(read.starts) == 1
 
 
 def test_files_are_read_in_their_order(saved):
     paths = saved({"a": numbers(50), "b": numbers(50)}, {"c": numbers(50)})
     read = Opened()
-    staging.staged(paths, CPU, ring=Ring(2, 40, 1), opened=read)
+    staging.stage(paths, CPU, ring=Ring(2, 40, 1), open_file=read)
     assert len(read.starts) == 15
     assert read.starts == sorted(read.starts)
 
@@ -222,31 +222,31 @@ def test_files_are_read_in_their_order(saved):
 def test_a_buffer_is_filled_again_only_after_its_copies(saved):
     """The late device reads the buffer when it is waited for: one that was filled too early would give other bytes."""
     paths = saved({"a": numbers(500)})
-    lane = Late()
-    assert_same(staging.staged(paths, CPU, ring=Ring(4, 16, 4), lane=lane), paths)
-    assert lane.asked[0] == "begin"
-    assert lane.asked[-2:] == ["end", "wait"]
-    assert lane.asked.count("mark") == 125
+    stream = Late()
+    assert_same(staging.stage(paths, CPU, ring=Ring(4, 16, 4), stream=stream), paths)
+    assert stream.asked[0] == "begin"
+    assert stream.asked[-2:] == ["end", "wait"]
+    assert stream.asked.count("mark") == 125
 
 
 def test_copies_overlap_the_reads(saved):
     """Half of the ring may be under way before one of its copies is waited for."""
-    lane = Late()
-    staging.staged(saved({"a": numbers(100)}), CPU, ring=Ring(6, 16, 2), lane=lane)
-    assert lane.asked[: lane.asked.index("wait")] == ["begin", *4 * ["mark"]]
+    stream = Late()
+    staging.stage(saved({"a": numbers(100)}), CPU, ring=Ring(6, 16, 2), stream=stream)
+    assert stream.asked[: stream.asked.index("wait")] == ["begin", *4 * ["mark"]]
 
 
 def test_memory_is_that_of_the_ring_and_less_for_less(saved):
-    lane = Late()
-    staging.staged(saved({"a": numbers(1000)}, {"b": numbers(1000)}), CPU, ring=Ring(3, 64, 2), lane=lane)
-    staging.staged(saved({"a": numbers(10)}), CPU, lane=lane)
-    assert lane.memories == [3 * 64, 40]
+    stream = Late()
+    staging.stage(saved({"a": numbers(1000)}, {"b": numbers(1000)}), CPU, ring=Ring(3, 64, 2), stream=stream)
+    staging.stage(saved({"a": numbers(10)}), CPU, stream=stream)
+    assert stream.memories == [3 * 64, 40]
 
 
 def test_the_device_is_told_what_each_shard_takes(saved):
-    lane = Late()
-    staging.staged(saved({"a": numbers(4), "b": numbers(2)}, {"c": numbers(1)}), CPU, lane=lane)
-    assert [sorted(sizes) for sizes in lane.sizes] == [[8, 16], [4]]
+    stream = Late()
+    staging.stage(saved({"a": numbers(4), "b": numbers(2)}, {"c": numbers(1)}), CPU, stream=stream)
+    assert [sorted(sizes) for sizes in stream.sizes] == [[8, 16], [4]]
 
 
 class Stopped(BaseException):
@@ -259,20 +259,20 @@ def stop():
 
 @pytest.mark.parametrize("ring", [Ring(1, 16, 1), Ring(4, 16, 4)], ids=str)
 def test_a_caller_who_gives_up_leaves_nothing_running(saved, ring):
-    lane, read = Late(), Opened()
+    stream, read = Late(), Opened()
     with pytest.raises(Stopped):
-        staging.staged(saved({"a": numbers(1000)}), CPU, check=stop, ring=ring, lane=lane, opened=read)
-    assert lane.asked == ["begin", "end", "wait"]
+        staging.stage(saved({"a": numbers(1000)}), CPU, check=stop, ring=ring, stream=stream, open_file=read)
+    assert stream.asked == ["begin", "end", "wait"]
     assert len(read.starts) <= 2 * ring.buffers
 
 
 def test_what_is_under_way_ends_before_an_error_reaches_the_caller(saved):
     calls = iter([lambda: None, lambda: None, stop])
-    lane = Late()
+    stream = Late()
     with pytest.raises(Stopped):
-        staging.staged(saved({"a": numbers(1000)}), CPU, check=lambda: next(calls)(), ring=Ring(8, 16, 2), lane=lane)
-    assert lane.asked == ["begin", "mark", "mark", "end", "wait"]
-    assert lane.under_way == []
+        staging.stage(saved({"a": numbers(1000)}), CPU, check=lambda: next(calls)(), ring=Ring(8, 16, 2), stream=stream)
+    assert stream.asked == ["begin", "mark", "mark", "end", "wait"]
+    assert stream.under_way == []
 
 
 def test_a_read_error_in_the_middle_reaches_the_caller(saved):
@@ -281,7 +281,7 @@ def test_a_read_error_in_the_middle_reaches_the_caller(saved):
             raise OSError(5, "Input/output error", path.name)
 
     with pytest.raises(OSError, match=r"model-0\.safetensors"):
-        staging.staged(saved({"a": numbers(1000)}), CPU, ring=Ring(4, 16, 2), opened=Opened(event=event))
+        staging.stage(saved({"a": numbers(1000)}), CPU, ring=Ring(4, 16, 2), open_file=Opened(event=event))
 
 
 def test_a_file_that_is_cut_meanwhile_is_corrupt(saved):
@@ -293,7 +293,7 @@ def test_a_file_that_is_cut_meanwhile_is_corrupt(saved):
                 file.truncate(200)
 
     with pytest.raises(Corrupt, match=r"model-0\.safetensors was cut"):
-        staging.staged(paths, CPU, ring=Ring(2, 16, 2), opened=Opened(event=event))
+        staging.stage(paths, CPU, ring=Ring(2, 16, 2), open_file=Opened(event=event))
 
 
 def test_a_file_that_goes_meanwhile_is_an_error(saved):
@@ -301,7 +301,7 @@ def test_a_file_that_goes_meanwhile_is_an_error(saved):
         path.unlink(missing_ok=True)
 
     with pytest.raises(FileNotFoundError):
-        staging.staged(saved({"a": numbers(1000)}), CPU, ring=Ring(2, 16, 2), opened=Opened(event=event))
+        staging.stage(saved({"a": numbers(1000)}), CPU, ring=Ring(2, 16, 2), open_file=Opened(event=event))
 
 
 SHAPES = st.lists(st.integers(0, 7), max_size=3).map(tuple)
@@ -317,8 +317,8 @@ def test_any_layout_comes_bit_by_bit(saved, layout, buffers, size, readers, late
         for number, shard in enumerate(layout)
     ]
     paths = saved(*shards)
-    lane = Late() if late else None
-    assert_same(staging.staged(paths, CPU, ring=Ring(buffers, size, readers), lane=lane), paths)
+    stream = Late() if late else None
+    assert_same(staging.stage(paths, CPU, ring=Ring(buffers, size, readers), stream=stream), paths)
 
 
 def filled(shape, dtype, seed):

@@ -26,11 +26,11 @@ from phaita_loader.verify import verify
 
 __all__ = ["main"]
 
-_PATIENT = 10.0  # seconds that `doctor` waits for each word of the Hub
+_DOCTOR_TIMEOUT = 10.0  # seconds that `doctor` waits for each answer of the Hub
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0 done, 1 failed, 2 not understood, 130 interrupted."""
+    """Run one command and return the exit status: 0 done, 1 failed, 2 not understood, 130 interrupted."""
     given = _parser().parse_args(argv)
     try:
         for line in given.run(given):
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(f"{type(error).__name__}: {error}", 1)
     except ValueError as error:
         return _failed(str(error), 2)
-    except BrokenPipeError:  # whoever read the answer has enough
+    except BrokenPipeError:  # the reader has closed the pipe: Python would fail once more as it flushes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return _failed("interrupted; what arrived is kept, the same command goes on from there", 130)
@@ -72,7 +72,7 @@ def _load(given: argparse.Namespace) -> Iterator[str]:
 
 def _verify(given: argparse.Namespace) -> Iterator[str]:
     hub = _hub(given).as_offline()
-    snapshot = fetch(_request(given), hub=hub, verify="size")
+    snapshot = fetch(_request(given), hub=hub, verify="size")  # the digests come below: once is enough
     verify(snapshot, hub.cache_dir, "full")
     size = sum(file.size for file in snapshot.files)
     yield f"{len(snapshot.files)} files, {size / 1e6:.1f} MB, all digests right: {snapshot.path}"
@@ -83,13 +83,13 @@ def _doctor(given: argparse.Namespace) -> Iterator[str]:
     yield f"python       {platform.python_version()} on {platform.system()} {platform.machine()}"
     for name in ("phaita-loader", "huggingface_hub", "urllib3", "transformers", "torch", "safetensors"):
         yield f"{name:<16} {_version_of(name)}"
-    yield f"cache        {hub.cache_dir} ({_room(hub.cache_dir)})"
+    yield f"cache        {hub.cache_dir} ({_free_space(hub.cache_dir)})"
     yield f"hub          {hub!r}"
     yield f"proxy        {'set' if any(map(proxy_for, hub.endpoints)) else 'none'}"
     if hub.offline:
         yield "connection   not tried: offline mode is on"
     else:
-        ask = partial(hub.listing, given.repo_id, given.revision, timeout=_PATIENT)
+        ask = partial(hub.listing, given.repo_id, given.revision, timeout=_DOCTOR_TIMEOUT)
         listing, _ = Retrying(Policy(attempts=1)).call("connection", lambda _: ask())
         yield f"connection   fine: {given.repo_id} at {listing.commit}, {len(listing.files)} files"
 
@@ -106,10 +106,10 @@ def _version_of(name: str) -> str:
         return "not installed"
 
 
-def _room(folder: Path) -> str:
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    writable = "writable" if os.access(there, os.W_OK) else "not writable"
-    return f"{writable}, {shutil.disk_usage(there).free / 1e9:.1f} GB free"
+def _free_space(folder: Path) -> str:
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    writable = "writable" if os.access(existing, os.W_OK) else "not writable"
+    return f"{writable}, {shutil.disk_usage(existing).free / 1e9:.1f} GB free"
 
 
 def _request(given: argparse.Namespace) -> ModelRequest:
@@ -148,16 +148,16 @@ def _parser() -> argparse.ArgumentParser:
     checking = commands.add_parser("doctor", help="say what is installed, set and reachable")
     for command, run in ((fetching, _fetch), (loading, _load), (verifying, _verify), (checking, _doctor)):
         command.set_defaults(run=run)
-        _add_what(command, "openai-community/gpt2" if command is checking else None)
+        _add_request_options(command, "openai-community/gpt2" if command is checking else None)
     for command in (fetching, loading):
-        _add_patience(command)
+        _add_policy_options(command)
     fetching.add_argument("--dry-run", action="store_true", help="print what would come, and fetch nothing")
     loading.add_argument("--dtype", help="a torch dtype such as bfloat16, or auto")
     loading.add_argument("--device", help="cpu, cuda, cuda:1, ...")
     return parser
 
 
-def _add_what(command: argparse.ArgumentParser, default: str | None) -> None:
+def _add_request_options(command: argparse.ArgumentParser, default: str | None) -> None:
     command.add_argument("repo_id", metavar="REPO", nargs="?" if default else None, default=default, help="org/name")
     command.add_argument("--revision", default="main", help="branch, tag or commit (default: main)")
     command.add_argument("--kind", default="auto", choices=KINDS, help="what is loaded (default: auto)")
@@ -168,7 +168,7 @@ def _add_what(command: argparse.ArgumentParser, default: str | None) -> None:
     command.add_argument("--offline", action="store_true", help="make no request")
 
 
-def _add_patience(command: argparse.ArgumentParser) -> None:
+def _add_policy_options(command: argparse.ArgumentParser) -> None:
     default = Policy()
     for name, kind, value, what in (
         ("--attempts", int, default.attempts, "tries in all"),

@@ -1,4 +1,4 @@
-"""PHAITA's names and parameters over `load`: its users switch without edits."""
+"""PHAITA's functions over `load`, with its names and parameters: its users switch without edits."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def robust_model_download(
     hub: Hub | None = None,
     **kwargs: Any,
 ) -> Any:
-    """A model, tokenizer or config by `model_type`, fetched with retries (10 s, 20 s, 40 s, ... between them).
+    """Load a model, tokenizer or config by `model_type`, fetched with retries (10 s, 20 s, 40 s, ... between them).
 
     `max_retries` is the number of attempts in all, `timeout` the limit of each and `deadline` that of the call, in
-    seconds. A `policy` takes their place: beside it these numbers mean nothing, even where they are given. A `hub`
-    takes that of token and cache folder, which beside it are a ValueError. `allow_offline=True` makes no request at
-    all. `kwargs` reach `from_pretrained` (dtype, device_map, quantization_config, ...).
+    seconds; all three are ignored where a `policy` is given. A `hub` has its own token and cache folder: to give those
+    as well is a ValueError. `allow_offline=True` makes no request at all. `kwargs` reach `from_pretrained` (dtype,
+    device_map, quantization_config, ...).
 
-    Raises ModelDownloadError, InitialisationError, and ValueError for parameters that can't be meant.
+    Raises ModelDownloadError, InitialisationError, and ValueError for invalid parameters.
     """
     loaded = _load(
         model_name,
@@ -74,7 +74,7 @@ def load_model_and_tokenizer(
     hub: Hub | None = None,
     **kwargs: Any,
 ) -> tuple[Any, Any]:
-    """(model, tokenizer), both of one commit; `kwargs` go to the model alone. Otherwise as `robust_model_download`."""
+    """Load (model, tokenizer) from one commit, as `robust_model_download` does; `kwargs` go to the model alone."""
     if model_type in {"config", "tokenizer"}:
         raise ValueError(f"model_type must be that of a model, got {model_type!r}")
     loaded = _load(
@@ -90,7 +90,7 @@ def load_model_and_tokenizer(
 
 
 def load_pretrained_model(model_name: str, model_class: str = "AutoModel", **kwargs: Any) -> Any:
-    """`robust_model_download` by the name of a transformers class. Raises ValueError for a class it does not know."""
+    """Call `robust_model_download` by the name of a transformers class. Raises ValueError for an unknown class."""
     if model_class not in _KIND_OF:
         raise ValueError(f"model_class must be one of {', '.join(_KIND_OF)}; got {model_class!r}")
     return robust_model_download(model_name, _KIND_OF[model_class], **kwargs)
@@ -106,11 +106,12 @@ def _load(
     tokenizer: bool,
     kwargs: dict[str, Any],
 ) -> Loaded:
+    # `load` refuses these keywords, which belong to the request or the Hub, and PHAITA's callers pass them.
     trust = bool(kwargs.pop("trust_remote_code", False))
     kwargs.pop("resume_download", None)  # PHAITA's own code passes it on; every download resumes
     if kwargs.pop("local_files_only", False):
         hub = hub.as_offline()
-    if kwargs.pop("force_download", False):  # what it is good for: bytes that are right, whatever the cache has
+    if kwargs.pop("force_download", False):  # it is there to replace damaged files, which a digest finds
         kwargs.setdefault("verify", "full")
     request = ModelRequest(model_name, revision or "main", model_type, trust_remote_code=trust)
     return load(request, hub=hub, policy=policy, tokenizer=tokenizer, **kwargs)

@@ -1,23 +1,24 @@
-"""A verified snapshot becomes a model on its device, from files alone: nothing here touches the network."""
+"""Build a model on its device from a verified snapshot: from files alone, without the network."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from phaita_loader._build.engines import Engine, Placed, chosen, placed
+from phaita_loader._build.engines import Engine, device_type_of, first_line, resolve_engine
 from phaita_loader._build.imports import collector_paused
+from phaita_loader._build.options import BuildOptions, Built, Way
 from phaita_loader.errors import InitialisationError, LoaderError
 from phaita_loader.request import ModelRequest
 from phaita_loader.snapshot import VerifiedSnapshot
 
 __all__ = [
     "TURN",
+    "BuildOptions",
     "Built",
     "Way",
     "initialise",
@@ -27,8 +28,6 @@ __all__ = [
     "refuse_pickles",
     "require_extra",
 ]
-
-Way: TypeAlias = Literal["fast", "from_pretrained"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,39 +41,32 @@ _CLASSES = {
 _CHECK = "check the kind and the keywords, and that these versions of torch and transformers know the architecture"
 
 TURN = threading.RLock()
-"""transformers switches process-wide defaults while it builds a model: whoever builds one beside a load takes turns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A model, and the way in which it was built: `engine` is what read the weights, None where transformers did."""
-
-    model: Any
-    path: Way
-    engine: str | None = None
+"""The lock that each load holds while it builds: transformers switches process-wide defaults while it builds a model.
+Take it around a `from_pretrained` that may run beside a load."""
 
 
 def require_extra(kind: str) -> None:
-    """Say what is missing before a byte is fetched. Raises InitialisationError where torch or transformers is."""
+    """Raise InitialisationError where torch or transformers is missing, before a byte is fetched."""
     wanted = ["transformers"] if kind in {"config", "tokenizer"} else ["transformers", "torch", "safetensors"]
-    lost = [name for name in wanted if find_spec(name) is None]
-    if lost:
-        raise InitialisationError(f"{', '.join(lost)} not installed", hint="pip install 'phaita-loader[models]'")
+    missing = [name for name in wanted if find_spec(name) is None]
+    if missing:
+        raise InitialisationError(f"{', '.join(missing)} not installed", hint="pip install 'phaita-loader[models]'")
 
 
 def refuse_pickles(kwargs: Mapping[str, Any]) -> None:
-    """Pickled weights can run code from the repo. Raises ValueError for `weights_only=False`."""
+    """Raise ValueError for `weights_only=False`: pickled weights can run code from the repo."""
     if not kwargs.get("weights_only", True):
         raise ValueError("weights_only=False would run code from the repo; convert the weights to safetensors instead")
 
 
 def refuse_engine(engine: str, device: str | None) -> None:
-    """Raises ValueError for an engine that is not known, not installed, or of no use for that device."""
-    chosen(engine, _device_type(device))
+    """Raise ValueError for an engine that is unknown, not installed, or can't load onto that device."""
+    resolve_engine(engine, device_type_of(device))
 
 
 def initialise(
     verified: VerifiedSnapshot,
+    options: BuildOptions | None = None,
     *,
     fast: bool = True,
     private_copy: bool = False,
@@ -82,106 +74,73 @@ def initialise(
     check: Callable[[], None] = lambda: None,
     **kwargs: Any,
 ) -> Built:
-    """The request's model in `eval()` mode, on its device; `kwargs` go to the model's `from_pretrained`.
+    """Build the request's model in `eval()` mode, on its device; `kwargs` go to the model's `from_pretrained`.
 
-    fast: take the fast way where it gives what `from_pretrained` gives; False always takes the latter.
-    private_copy: read the weights into memory of this process. Else, on a CPU, their pages are the files' until they
-        are written to, and follow whoever changes the files in place.
-    engine: what takes safetensors onto a device, the fast way: "ring", or a library that is installed; "auto" maps
-        them for the CPU, and on CUDA is the best there is.
-    check: called now and then while weights are read, and ends that by raising.
+    options: stand in for `fast`, `private_copy` and `engine`, which are the fields of `BuildOptions`.
+    check: called between reads of the weights, and ends the build by raising.
 
     Pickled weights are only read with `weights_only=True`. Raises InitialisationError; ValueError for the engine.
     """
-    refuse_pickles(kwargs)
+    options = options or BuildOptions(fast, private_copy, engine)
     request = verified.snapshot.request
-    refuse_engine(engine, request.device)
+    refuse_pickles(kwargs)
+    refuse_engine(options.engine, request.device)
     built = None
-    if fast and not (request.trust_remote_code or kwargs.get("trust_remote_code")):
-        built = _fast(verified, private_copy, engine, check, kwargs)
+    if options.fast and not (request.trust_remote_code or kwargs.get("trust_remote_code")):
+        built = _build_fast(verified, options, kwargs, check)
     if built is None:
-        if request.dtype is not None:
-            kwargs.setdefault("dtype", request.dtype)
-        model = _from_pretrained(_CLASSES[request.kind], verified, {**kwargs, "weights_only": True})
-        if private_copy and hasattr(model, "parameters"):  # `output_loading_info` makes it a tuple
-            _copied(model)
-        built = Built(model, "from_pretrained")
-    there = request.device is None or (built.path == "fast" and request.device == "cpu")
-    return built if there else Built(_moved(built.model, request), built.path, built.engine)
+        built = _build_by_transformers(verified, options, kwargs)
+    # The fast way reads weights onto the device; buffers that the files lack are on the CPU even then.
+    on_device = request.device is None or (built.path == "fast" and request.device == "cpu")
+    return built if on_device else replace(built, model=_move(built.model, request))
 
 
 def initialise_tokenizer(verified: VerifiedSnapshot, **kwargs: Any) -> Any:
-    """The snapshot's tokenizer. Raises InitialisationError."""
+    """Build the snapshot's tokenizer. Raises InitialisationError."""
     return _from_pretrained("AutoTokenizer", verified, kwargs)
 
 
 def initialise_config(verified: VerifiedSnapshot, **kwargs: Any) -> Any:
-    """The snapshot's configuration. Raises InitialisationError."""
+    """Build the snapshot's configuration. Raises InitialisationError."""
     return _from_pretrained("AutoConfig", verified, kwargs)
 
 
-def _fast(
-    verified: VerifiedSnapshot, private_copy: bool, engine: str, check: Callable[[], None], kwargs: Mapping[str, Any]
+def _build_fast(
+    verified: VerifiedSnapshot, options: BuildOptions, kwargs: Mapping[str, Any], check: Callable[[], None]
 ) -> Built | None:
-    """The model, unless the fast way is not for it."""
+    """Build the fast way, or return None where `from_pretrained` has to build the model."""
     request = verified.snapshot.request
-    own = {"dtype", "trust_remote_code", "weights_only"}
-    given = {name: value for name, value in kwargs.items() if name not in own}
     with collector_paused():
         from phaita_loader._build.fast import NotFast, build
-    used: list[str] = []
-
-    def read(files: Sequence[Path]) -> dict[str, Any]:
-        found = _read(files, request.device, engine, check)
-        used.append(found.engine)
-        return found.tensors
-
     try:
         with TURN:
-            model = build(verified.path, request.kind, kwargs.get("dtype", request.dtype), given, read, private_copy)
+            return build(verified.path, request, options, kwargs, check)
     except (LoaderError, MemoryError):
         raise
     except Exception as error:
-        # What is no NotFast: another version of transformers, or files that it reads in its own way, and complains of.
-        level = logging.DEBUG if engine == "auto" else logging.WARNING
+        # Other errors come from another version of transformers, or from files that it reads in its own way or refuses
+        # with its own message.
+        level = logging.DEBUG if options.engine == "auto" else logging.WARNING
         unforeseen = None if isinstance(error, NotFast) else error
         _LOG.log(level, "%s is left to from_pretrained: %s", request.repo_id, error, exc_info=unforeseen)
         return None
-    return Built(model, "fast", used[0])
 
 
-def _copied(model: Any) -> None:
-    """Every tensor on the CPU gets memory of its own; those that are one tensor stay one."""
+def _build_by_transformers(verified: VerifiedSnapshot, options: BuildOptions, kwargs: dict[str, Any]) -> Built:
+    request = verified.snapshot.request
+    if request.dtype is not None:
+        kwargs.setdefault("dtype", request.dtype)
+    model = _from_pretrained(_CLASSES[request.kind], verified, {**kwargs, "weights_only": True})
+    if options.private_copy and hasattr(model, "parameters"):  # `output_loading_info` makes it a tuple
+        _copy_from_files(model)
+    return Built(model, "from_pretrained")
+
+
+def _copy_from_files(model: Any) -> None:
+    """Give each tensor on the CPU memory of its own; names that share a tensor go on sharing it."""
     for tensor in {id(one): one for one in (*model.parameters(), *model.buffers())}.values():
         if tensor.device.type == "cpu":
             tensor.data = tensor.data.clone()
-
-
-def _read(files: Sequence[Path], device: str | None, engine: str, check: Callable[[], None]) -> Placed:
-    """The tensors of the files: mapped, unless they go to CUDA or an engine was named.
-
-    Raises InitialisationError where the latter fails.
-    """
-    from phaita_loader._build.mapping import mapped
-
-    safetensors = all(file.suffix == ".safetensors" for file in files)
-    if not safetensors or (engine == "auto" and _device_type(device) != "cuda"):
-        return Placed(mapped(files), "mapping")
-    import torch
-
-    try:
-        return placed(files, torch.device(device or "cpu"), engine, check=check)
-    except (LoaderError, LookupError):
-        raise
-    except Exception as error:
-        if engine == "auto":
-            raise
-        cause = f"the engine {engine!r} can't load the weights: {_first_line(error)}"
-        raise InitialisationError(cause, hint="leave the engine to 'auto'") from error
-
-
-def _device_type(device: str | None) -> str:
-    return (device or "cpu").partition(":")[0]
 
 
 def _from_pretrained(name: str, verified: VerifiedSnapshot, kwargs: dict[str, Any]) -> Any:
@@ -191,21 +150,17 @@ def _from_pretrained(name: str, verified: VerifiedSnapshot, kwargs: dict[str, An
         with collector_paused():
             import transformers
 
-            chosen = getattr(transformers, name)
+            auto_class = getattr(transformers, name)
         with TURN:
-            return chosen.from_pretrained(verified.path, local_files_only=True, **kwargs)
-    except Exception as error:
-        cause = f"{name} can't be built: {_first_line(error)}"
+            return auto_class.from_pretrained(verified.path, local_files_only=True, **kwargs)
+    except Exception as error:  # transformers, torch and safetensors each raise errors of their own
+        cause = f"{name} can't be built: {first_line(error)}"
         raise InitialisationError(cause, request=request, hint=_CHECK) from error
 
 
-def _moved(model: Any, request: ModelRequest) -> Any:
+def _move(model: Any, request: ModelRequest) -> Any:
     try:
         return model.to(request.device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        cause = f"the model does not go to {request.device!r}: {_first_line(error)}"
+        cause = f"the model does not go to {request.device!r}: {first_line(error)}"
         raise InitialisationError(cause, request=request, hint="name a device that torch sees") from error
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"

@@ -1,20 +1,20 @@
-"""The verb: fetch, verify, initialise. Model and tokenizer come from one commit."""
+"""Load a model: fetch, verify, initialise. Model and tokenizer come from one commit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import Any, TypeVar
 
-from phaita_loader._build.cuda_context import warm
+from phaita_loader._build.cuda_context import create_cuda_context
 from phaita_loader._build.engines import Engine
 from phaita_loader._build.imports import Imports
 from phaita_loader.errors import DeadlineExceeded, LoaderError
 from phaita_loader.fetch import fetch
 from phaita_loader.hub import Hub
 from phaita_loader.initialise import (
+    BuildOptions,
     Way,
     initialise,
     initialise_config,
@@ -37,11 +37,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a request became.
+    """The model of a request, and how it was made.
 
     model: None for the kinds "tokenizer" and "config". tokenizer: None unless asked for. config: transformers'.
     path: how the model was built; "fast" where that gives what transformers' `from_pretrained` gives, bit by bit.
-    engine: what read the weights then: "mapping", "ring" or a library's name. timings: seconds per step.
+    engine: the code that read the weights then: "mapping", "ring" or a library's name. timings: seconds for each step.
     """
 
     model: Any
@@ -62,6 +62,7 @@ def load(
     verify: Verify = "auto",
     listen: Listener | None = None,
     clock: Clock = SYSTEM,
+    deadline: Deadline | None = None,
     fast: bool = True,
     private_copy: bool = False,
     engine: Engine = "auto",
@@ -69,52 +70,50 @@ def load(
 ) -> Loaded:
     """Take a model from the Hub to a ready device; `kwargs` go to the model's `from_pretrained`.
 
-    While files are downloaded torch and transformers are imported. `fast=False` builds by `from_pretrained` in any
-    case. On a CPU the fast way maps the weights, as `from_pretrained` does: pages that were not written to are the
-    file's, and follow whoever changes it in place; `private_copy=True` reads them into memory of this process. `engine`
-    takes safetensors to a device: "ring", "fastsafetensors", "instanttensor", "runai", or "auto".
+    torch and transformers are imported while files are downloaded. `deadline` is an instant on `clock`, in place of the
+    policy's. `fast=False` builds by `from_pretrained` in any case. On a CPU the fast way maps the weights, as
+    `from_pretrained` does: pages that were not written to are the file's, and follow whoever changes it in place;
+    `private_copy=True` reads them into memory of this process. `engine` takes safetensors to a device: "ring",
+    "fastsafetensors", "instanttensor", "runai", or "auto".
 
-    Raises ModelDownloadError where the bytes can't be had, InitialisationError where they make no model,
-    DeadlineExceeded between any two steps, ValueError for a request that can't be meant, or a keyword that belongs to
+    Raises ModelDownloadError where the files can't be fetched, InitialisationError where they can't be built into a
+    model, DeadlineExceeded between any two steps, ValueError for an invalid request, and for a keyword that belongs to
     the request, the Hub or the Policy.
     """
     asked = ModelRequest(request) if isinstance(request, str) else request
-    hub, policy = hub or Hub(), policy or Policy()
-    steps = _Steps(asked, Deadline.after(policy.deadline, clock.now()), clock, clock.now(), {})
+    hub, policy, options = hub or Hub(), policy or Policy(), BuildOptions(fast, private_copy, engine)
+    _refuse_seconds(deadline)
+    steps = _Steps(asked, deadline or Deadline.after(policy.deadline, clock.now()), clock)
     _refuse_strays(kwargs)
     refuse_pickles(kwargs)
     require_extra(asked.kind)
     refuse_engine(engine, asked.device)
     imports = Imports()
     with bar() if listen is None else nullcontext(listen) as shown:
-        told = shown if asked.kind in {"config", "tokenizer"} else _importing(imports, asked.device, shown)
+        heard = shown if asked.kind in {"config", "tokenizer"} else _import_beside(imports, asked.device, shown)
         snapshot = steps.run(
             "fetch",
             lambda: fetch(
-                asked, hub=hub, policy=policy, verify=verify, listen=told, clock=clock, deadline=steps.deadline
+                asked, hub=hub, policy=policy, verify=verify, listen=heard, clock=clock, deadline=steps.deadline
             ),
         )
-    again: Verify = "size" if verify == "size" else "auto"  # `fetch` has digested all, and stamped it
+    again: Verify = "size" if verify == "size" else "auto"  # `fetch` has digested every file, and stamped it
     whole = steps.run("verify", lambda: verified(snapshot, hub.cache_dir, again, steps.check))
-    words = config = built = None
     if asked.kind == "config":
         config = steps.run("config", lambda: initialise_config(whole, **kwargs))
-    elif asked.kind == "tokenizer":
-        words = steps.run("tokenizer", lambda: initialise_tokenizer(whole, **kwargs))
-    else:
-        if not imports.begun:
-            warm(asked.device)
-        steps.run("import", imports.finish)
-        words = steps.run("tokenizer", lambda: initialise_tokenizer(whole)) if tokenizer else None
-        build = partial(initialise, whole, fast=fast, private_copy=private_copy, engine=engine, check=steps.check)
-        built = steps.run("initialise", lambda: build(**kwargs))
-        config = built.model.config
-    if built is None:
-        return Loaded(None, words, config, snapshot, timings=steps.timings)
-    return Loaded(built.model, words, config, snapshot, built.path, built.engine, steps.timings)
+        return Loaded(None, None, config, snapshot, timings=steps.timings)
+    if asked.kind == "tokenizer":
+        its_tokenizer = steps.run("tokenizer", lambda: initialise_tokenizer(whole, **kwargs))
+        return Loaded(None, its_tokenizer, None, snapshot, timings=steps.timings)
+    if not imports.begun:
+        create_cuda_context(asked.device)
+    steps.run("import", imports.finish)
+    its_tokenizer = steps.run("tokenizer", lambda: initialise_tokenizer(whole)) if tokenizer else None
+    built = steps.run("initialise", lambda: initialise(whole, options, check=steps.check, **kwargs))
+    return Loaded(built.model, its_tokenizer, built.model.config, snapshot, built.path, built.engine, steps.timings)
 
 
-# transformers would take some of these, and silently leave them out for a folder, as which it gets the model.
+# transformers would accept some of these keywords, and silently ignore them: it is given a folder, not a repo.
 _OWNERS = {
     "ModelRequest": {field.name for field in fields(ModelRequest)} - {"dtype"},
     "Hub": {"cache_dir", "endpoints", "force_download", "local_files_only", "offline", "proxies", "token"},
@@ -128,37 +127,47 @@ def _refuse_strays(kwargs: Mapping[str, Any]) -> None:
             raise ValueError(f"{', '.join(stray)}: not for load itself; what is like it belongs to {owner}(...)")
 
 
-def _importing(imports: Imports, device: str | None, listen: Listener) -> Listener:
-    """A listener that starts the imports when it is known that bytes will be waited for."""
+def _refuse_seconds(deadline: Deadline | None) -> None:
+    if not (deadline is None or isinstance(deadline, Deadline)):
+        raise ValueError(f"deadline is an instant (Deadline), got {deadline!r}; seconds belong to Policy(deadline=...)")
+
+
+def _import_beside(imports: Imports, device: str | None, listen: Listener) -> Listener:
+    """Return a listener that starts the imports, and calls `listen`."""
 
     def heard(event: Event) -> None:
+        # A plan means that bytes will be waited for; with a complete cache a thread would gain nothing.
         if isinstance(event, Plan) and not imports.begun:
-            warm(device)
+            create_cuda_context(device)
             imports.start()
         listen(event)
 
     return heard
 
 
-@dataclass(frozen=True, slots=True)
 class _Steps:
-    request: ModelRequest
-    deadline: Deadline
-    clock: Clock
-    begin: float
-    timings: dict[str, float]
+    """The steps of one load: each is timed, and none begins after the deadline."""
+
+    def __init__(self, request: ModelRequest, deadline: Deadline, clock: Clock) -> None:
+        self.deadline = deadline
+        self.timings: dict[str, float] = {}
+        self._request = request
+        self._clock = clock
+        self._begin = clock.now()
 
     def check(self, when: str = "while cached files were read") -> None:
-        if self.deadline.passed(self.clock.now()):
+        """Raise DeadlineExceeded once the deadline has passed."""
+        if self.deadline.passed(self._clock.now()):
             raise DeadlineExceeded(f"the deadline came {when}")
 
     def run(self, name: str, step: Callable[[], T]) -> T:
-        begin = self.clock.now()
+        """Run a step; an error of this package says which request it belongs to, and how long the load had taken."""
+        begin = self._clock.now()
         try:
             self.check(f"before the step {name!r}")
             return step()
         except LoaderError as error:
-            error.filled(request=self.request, elapsed=self.clock.now() - self.begin)
+            error.filled(request=self._request, elapsed=self._clock.now() - self._begin)
             raise
         finally:
-            self.timings[name] = self.clock.now() - begin
+            self.timings[name] = self._clock.now() - begin

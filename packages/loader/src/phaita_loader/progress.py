@@ -1,4 +1,4 @@
-"""What happens while a model is fetched, as frozen records; the terminal bar is one listener among others."""
+"""The events of a fetch, as frozen records; the terminal bar is one listener among others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Done", "Dropped", "Event", "Listener", "Plan", "Received", "Resumed"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be fetched: bytes in all, and how many of them earlier calls left in partial files."""
+    """The bytes to be fetched, and how many of them earlier calls left in partial files."""
 
     repo_id: str
     files: int
@@ -27,7 +27,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """`count` new bytes of one file; negative where bytes were thrown away."""
+    """The number of new bytes of one file; negative where bytes were thrown away."""
 
     path: str
     count: int
@@ -35,7 +35,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A connection broke after it had brought bytes; the next one is made at once."""
+    """A connection that broke after it had brought bytes; the next one is made at once."""
 
     path: str
     cause: str
@@ -43,7 +43,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The file goes on at this byte."""
+    """The byte at which the download of a file continues."""
 
     path: str
     offset: int
@@ -51,7 +51,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing happens for that many seconds, and why; `until` is that instant on the call's clock."""
+    """A pause, its reason and its length in seconds; `until` is the instant of its end on the call's clock."""
 
     reason: str
     seconds: float
@@ -60,14 +60,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A file's digest is the one the Hub lists."""
+    """A file whose digest is the one that the Hub lists."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The snapshot is complete."""
+    """The commit of a snapshot that is complete."""
 
     commit: str
 
@@ -77,18 +77,20 @@ Listener: TypeAlias = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """The listener that shows nothing."""
+    """Ignore an event: the listener that shows nothing."""
 
 
 @contextmanager
 def bar() -> Iterator[Listener]:
-    """A tqdm bar on stderr; silent where stderr is no terminal or HF_HUB_DISABLE_PROGRESS_BARS says so."""
+    """Yield a tqdm bar on stderr, or `silent` if stderr is not a terminal or HF_HUB_DISABLE_PROGRESS_BARS is set."""
     disabled = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper() in {"1", "ON", "YES", "TRUE"}
     if disabled or not (sys.stderr and sys.stderr.isatty()):
         yield silent
         return
+    # Imported here, as a silent process needs no tqdm.
     from tqdm import tqdm
 
+    # The delay keeps a fetch from a complete cache from flashing an empty bar.
     with tqdm(unit="B", unit_scale=True, unit_divisor=1000, dynamic_ncols=True, delay=0.2) as shown:
         yield lambda event: _show(shown, event)
 

@@ -7,9 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-__all__ = ["KINDS", "ModelRequest", "may_need", "needed"]
+__all__ = ["KINDS", "WEIGHT_FILES", "ModelRequest", "may_need", "needed"]
 
 KINDS = ("auto", "causal_lm", "config", "masked_lm", "sequence_classification", "tokenizer")
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""The names under which transformers looks for a model's weights, in its order: the first file present is loaded.
+`_WEIGHTS` has the families of files that belong to them in the same order, and adapters after them."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPO_PART = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?(?<!\.git)")

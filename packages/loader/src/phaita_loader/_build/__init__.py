@@ -1,1 +1,1 @@
-"""Files become a model on its device; nothing here touches the network."""
+"""Build a model on its device from files; nothing here uses the network."""

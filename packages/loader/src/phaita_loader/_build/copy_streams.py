@@ -1,4 +1,4 @@
-"""The ways onto a device: what `_staging` asks of torch, and of which thread."""
+"""Streams of copies onto a device: everything that `staging` asks of torch and of a device, by a single thread."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Protocol, cast
 
 import torch
 
-__all__ = ["Lane", "lane_to"]
+__all__ = ["CopyStream", "copy_stream_to"]
 
 _CARVED_FROM = 1 << 20  # bytes; torch's CUDA allocator takes smaller tensors from segments for small ones
-_ROUNDED_TO = 512  # bytes; to which it rounds every tensor
+_ROUNDED_TO = 512  # bytes; the CUDA allocator rounds every tensor up to a multiple
 
 
-class Lane(Protocol):
-    """The way onto a device, used by one thread; leaving it waits for the copies under way, after an error too."""
+class CopyStream(Protocol):
+    """A stream of copies onto a device, used by one thread; leaving it waits for them, after an error too."""
 
     def __enter__(self) -> object: ...
 
@@ -24,25 +24,25 @@ class Lane(Protocol):
         """Wait for all copies."""
 
     def memory(self, size: int) -> torch.Tensor:
-        """So many bytes of host memory that copies can start from."""
+        """Allocate `size` bytes of host memory that copies can start from."""
 
     def reserve(self, sizes: Iterable[int]) -> None:
-        """Prepare for tensors of these many bytes."""
+        """Reserve device memory for tensors of these sizes in bytes."""
 
     def copy(self, to: torch.Tensor, source: torch.Tensor) -> None:
-        """Start to copy bytes; `source` stays as it is until a mark set afterwards is reached."""
+        """Start to copy bytes; `source` must not change until a mark set afterwards is reached."""
 
     def mark(self) -> Callable[[], None]:
-        """A call that waits for the copies so far."""
+        """Return a function that waits for the copies started so far."""
 
 
-def lane_to(device: torch.device) -> Lane:
-    """The way onto this device."""
-    return _Cuda(device) if device.type == "cuda" else _Plain()
+def copy_stream_to(device: torch.device) -> CopyStream:
+    """Return a stream of copies onto this device."""
+    return _CudaStream(device) if device.type == "cuda" else _BlockingCopies()
 
 
-class _Plain:
-    """Onto a device that torch copies to while the caller waits."""
+class _BlockingCopies:
+    """Copies each of which ends before `copy` returns."""
 
     def __enter__(self) -> None: ...
 
@@ -60,8 +60,8 @@ class _Plain:
         return lambda: None
 
 
-class _Cuda:
-    """Onto a CUDA device, by a stream of its own."""
+class _CudaStream:
+    """Copies in a CUDA stream of their own."""
 
     def __init__(self, device: torch.device) -> None:
         torch.cuda.init()
@@ -89,6 +89,6 @@ class _Cuda:
             to.copy_(source, non_blocking=True)
 
     def mark(self) -> Callable[[], None]:
-        event = torch.cuda.Event(blocking=True)  # else the wait takes a core from the readers
+        event = torch.cuda.Event(blocking=True)  # a wait that spins would take a core from the readers
         event.record(self._stream)
         return cast(Callable[[], None], event.synchronize)

@@ -1,4 +1,4 @@
-"""The names that safetensors gives dtypes, and what they are in torch."""
+"""The torch dtypes, by the names that safetensors gives them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _NAMES = {
 }
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, ours) for name, ours in _NAMES.items() if hasattr(torch, ours)}
-"""Those that this torch has. The format's 4 and 6 bit floats are absent: torch has no element of that size."""
+"""The dtypes that this torch has. The format's 4 and 6 bit floats are absent: torch has no element of that size."""
 
 
 class Unsupported(LookupError):
-    """Something that only transformers' own way can load."""
+    """Weights that only transformers can load."""
 
 
 def dtype_of(name: str) -> torch.dtype:
-    """The torch dtype that safetensors calls `name`. Raises Unsupported."""
+    """Return the torch dtype that safetensors calls `name`. Raises Unsupported."""
     try:
         return DTYPES[name]
     except KeyError:

@@ -1,4 +1,4 @@
-"""Which code takes weights onto a device: the ring of this package, or a library that does the same.
+"""The engines that read weights: a memory map, the ring of this package, or a library that does the same.
 
 "auto" on a CUDA device is instanttensor where that is installed: it reads with several requests in flight and yields
 tensors that own their memory; its publisher states 35 GB/s onto one H200, which was not measured here. The others run
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from phaita_loader._weight_files import safetensors_entries
+from phaita_loader.errors import InitialisationError, LoaderError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Engine", "Placed", "chosen", "placed"]
+__all__ = ["Engine", "Weights", "device_type_of", "first_line", "load_onto", "read_weights", "resolve_engine"]
 
 logger = logging.getLogger("phaita_loader")
 
@@ -30,17 +31,17 @@ Call = Callable[[list[str], "torch.device"], dict[str, "torch.Tensor"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """Tensors on their device, by name, each with a storage of its own; and the engine that brought them."""
+class Weights:
+    """Tensors on their device, by name, each with a storage of its own; and the engine that read them."""
 
     tensors: dict[str, torch.Tensor]
     engine: str
 
 
-def chosen(engine: str, device_type: str) -> str:
-    """The engine that this name means for "cuda", "cpu" and so on, without importing one.
+def resolve_engine(engine: str, device_type: str) -> str:
+    """Return the engine that this name means for "cuda", "cpu" and so on, without importing it.
 
-    Raises ValueError for a name that is none, a library that is not installed, or can't reach such a device.
+    Raises ValueError for an unknown name, and for a library that is not installed or can't load onto such a device.
     """
     if engine not in get_args(Engine):
         raise ValueError(f"engine must be one of {', '.join(get_args(Engine))}; got {engine!r}")
@@ -55,39 +56,73 @@ def chosen(engine: str, device_type: str) -> str:
     return engine
 
 
-def placed(
-    shards: Sequence[Path],
+def read_weights(files: Sequence[Path], device: str | None, engine: str, check: Callable[[], None]) -> Weights:
+    """Map the files on the CPU, or load them onto the device where that is CUDA or an engine was named.
+
+    `check` as in `load_onto`. Raises InitialisationError where an engine that was named fails.
+    """
+    safetensors = all(file.suffix == ".safetensors" for file in files)
+    if not safetensors or (engine == "auto" and device_type_of(device) != "cuda"):
+        from phaita_loader._build.mapping import map_weights
+
+        return Weights(map_weights(files), "mapping")
+    import torch
+
+    try:
+        return load_onto(torch.device(device or "cpu"), files, engine, check=check)
+    except (LoaderError, LookupError):
+        raise
+    except Exception as error:
+        # With "auto" nobody asked for this engine: the caller goes on with `from_pretrained`.
+        if engine == "auto":
+            raise
+        cause = f"the engine {engine!r} can't load the weights: {first_line(error)}"
+        raise InitialisationError(cause, hint="leave the engine to 'auto'") from error
+
+
+def load_onto(
     device: torch.device,
+    shards: Sequence[Path],
     engine: str = "auto",
     wanted: Callable[[str], bool] = lambda name: True,
     *,
     check: Callable[[], None] = lambda: None,
-) -> Placed:
-    """The wanted tensors of safetensors files on a device, in the files' own dtypes and shapes.
+) -> Weights:
+    """Load the wanted tensors of safetensors files onto a device, in the files' own dtypes and shapes.
 
-    `check` is called now and then by the ring, before a library begins, and ends the load by raising. Where "auto"
-    meant a library that fails, the ring does it, with a warning, and `Placed.engine` says so.
+    `check` is called by the ring between reads, and before a library begins; it ends the load by raising. Where "auto"
+    chose a library and that fails, the ring loads the weights, with a warning, and `Weights.engine` is "ring".
 
-    Raises ValueError as `chosen` does, what `staged` raises, and whatever a library that was named does.
+    Raises ValueError as `resolve_engine` does, whatever `stage` raises, and whatever a library that was named raises.
     """
-    name = chosen(engine, device.type)
+    name = resolve_engine(engine, device.type)
     check()
     if name != "ring":
         try:
-            return Placed(_by_library(name, shards, device, wanted), name)
+            return Weights(_load_by_library(name, shards, device, wanted), name)
         except Exception as error:
             if engine != "auto":
                 raise
             logger.warning("%s can't load the weights (%r); they are loaded without it", name, error)
-    from phaita_loader._build.staging import staged
+    from phaita_loader._build.staging import stage
 
-    return Placed(staged(shards, device, wanted, check=check), "ring")
+    return Weights(stage(shards, device, wanted, check=check), "ring")
 
 
-def _by_library(
+def device_type_of(device: str | None) -> str:
+    """Return "cuda" for "cuda:1" and so on; None is the CPU."""
+    return (device or "cpu").partition(":")[0]
+
+
+def first_line(error: Exception) -> str:
+    """Return the type of an error and the first line of its message."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
+
+
+def _load_by_library(
     name: str, shards: Sequence[Path], device: torch.device, wanted: Callable[[str], bool]
 ) -> dict[str, torch.Tensor]:
-    """What a library made of the files; one that made something else of a tensor than its header says is an error."""
+    """Load the files by a library. Raises RuntimeError where a tensor is not the one that its header describes."""
     from phaita_loader._build.dtypes import dtype_of
 
     headers = {entry.name: entry for shard in shards for entry in safetensors_entries(shard) if wanted(entry.name)}
@@ -102,13 +137,14 @@ def _by_library(
 
 @contextmanager
 def _current(device: torch.device) -> Iterator[torch.device]:
-    """The device with its number, and current meanwhile: libraries use the current one's stream, and may change it."""
+    """Make the device the current one inside, and yield it with its number."""
     if device.type != "cuda":
         yield device
         return
     import torch
 
     torch.cuda.init()
+    # Libraries use the current device's stream, and may change which device is current.
     with torch.cuda.device(device):
         yield torch.device("cuda", torch.cuda.current_device())
 
@@ -127,7 +163,7 @@ def _fastsafetensors(files: list[str], device: torch.device) -> dict[str, torch.
 def _instanttensor(files: list[str], device: torch.device) -> dict[str, torch.Tensor]:
     from instanttensor import BackendPolicy, safe_open
 
-    # Its default passes by the page cache, where what was just fetched or digested lies, and takes 4 GiB of the device.
+    # Its default bypasses the page cache, where files just fetched or digested lie, and takes 4 GiB of the device.
     with safe_open(files, "pt", device, copy=True, backend=BackendPolicy.BUFFERED) as opened:
         return dict(opened.tensors())
 

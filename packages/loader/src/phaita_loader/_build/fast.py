@@ -1,6 +1,6 @@
-"""The fast way to a model: an uninitialised skeleton and mapped weights, where that gives what `from_pretrained` gives.
+"""Build a model the fast way: an uninitialised skeleton takes the tensors of the files.
 
-Whatever is not known to be equal is `NotFast`, and left to transformers.
+It builds only what is known to equal the result of `from_pretrained`, and raises `NotFast` for any other model.
 """
 
 from __future__ import annotations
@@ -8,23 +8,22 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
+from phaita_loader._build.engines import read_weights
 from phaita_loader._build.imports import collector_paused
-from phaita_loader._build.weight_names import NotFast, places_of
+from phaita_loader._build.options import BuildOptions, Built
 from phaita_loader._build.skeleton import Skeleton
+from phaita_loader._build.weight_names import NotFast, places_of
 from phaita_loader._weight_files import shards
+from phaita_loader.request import WEIGHT_FILES, ModelRequest
 
-__all__ = ["COMPARED", "NotFast", "Read", "build"]
+__all__ = ["COMPARED", "NotFast", "build"]
 
-Read: TypeAlias = Callable[[Sequence[Path]], dict[str, torch.Tensor]]
-
-# In the order in which transformers looks for them.
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _FILES_ALONE = {"local_files_only": True, "trust_remote_code": False}  # None would ask on the terminal
 _MAPPINGS = {
     "auto": "MODEL_MAPPING",
@@ -32,6 +31,7 @@ _MAPPINGS = {
     "masked_lm": "MODEL_FOR_MASKED_LM_MAPPING",
     "sequence_classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
 }
+_NOT_OF_THE_CONFIG = frozenset({"dtype", "trust_remote_code", "weights_only"})
 _HALVES = (torch.float16, torch.bfloat16)
 _DTYPES = (*_HALVES, torch.float32, torch.float64)
 
@@ -57,40 +57,44 @@ COMPARED: dict[str, frozenset[str]] = {
 
 def build(
     folder: Path,
-    kind: str,
-    dtype: str | torch.dtype | None,
+    request: ModelRequest,
+    options: BuildOptions,
     kwargs: Mapping[str, Any],
-    read: Read,
-    private_copy: bool = False,
-) -> Any:
-    """The model in a snapshot's folder, in `eval()` mode, equal to what `from_pretrained` makes of it.
+    check: Callable[[], None] = lambda: None,
+) -> Built:
+    """Build the model in a snapshot's folder, in `eval()` mode, equal to what `from_pretrained` makes of it.
 
-    `dtype`: as for `from_pretrained`. `kwargs`: what the configuration or the class itself understands. `read`: the
-    tensors of the files it is given, wherever they are, copied on the CPU if `private_copy` says so; buffers that the
-    files don't have are on the CPU. Raises NotFast.
+    kwargs: for `from_pretrained`; a dtype among them stands in for the request's. check: as in `read_weights`.
+
+    Buffers that the files lack are on the CPU, whatever the device. Raises NotFast, and whatever reading the files
+    raises.
     """
     _refuse_other_modes()
-    config, extra = _config(folder, kwargs)
-    kind_of_model = _model_class(kind, config, folder)
-    if extra and (unknown := extra.keys() - inspect.signature(kind_of_model.__init__).parameters.keys()):
+    given = {name: value for name, value in kwargs.items() if name not in _NOT_OF_THE_CONFIG}
+    config, extra = _config(folder, given)
+    model_class = _model_class(request.kind, config, folder)
+    if extra and (unknown := extra.keys() - inspect.signature(model_class.__init__).parameters.keys()):
         raise NotFast(f"{', '.join(sorted(unknown))} is for from_pretrained")
     files = _files(folder)
-    weights = read(files)
-    config.dtype = wanted = _dtype(dtype, config, weights if len(files) == 1 else {})  # an index may name a dtype
+    read = read_weights(files, request.device, options.engine, check)
+    dtype = kwargs.get("dtype", request.dtype)
+    # An index of shards may name a dtype too: where neither request nor configuration does, transformers has to decide.
+    config.dtype = wanted = _dtype(dtype, config, read.tensors if len(files) == 1 else {})
     config.name_or_path = str(folder)
     with collector_paused(), Skeleton(wanted) as mode:
-        model = kind_of_model(config, **extra)
+        model = model_class(config, **extra)
         _tie(model)
     if mode.unclear:
         raise NotFast(f"its buffers depend on torch's default dtype ({', '.join(sorted(mode.unclear))})")
     if wanted in _HALVES and (model._keep_in_fp32_modules or model._keep_in_fp32_modules_strict):
         raise NotFast("parts of it keep another dtype")
-    _fill(model, wanted, weights, private_copy)
-    return _finished(model, folder)
+    _fill(model, wanted, read.tensors, options.private_copy)
+    _finish(model, folder)
+    return Built(model, "fast", read.engine)
 
 
 def _refuse_other_modes() -> None:
-    """What changes how transformers builds models in the whole process."""
+    """Raise NotFast where the process has changed how transformers builds models."""
     from transformers.integrations import is_deepspeed_zero3_enabled
 
     patches: Any = getattr(sys.modules.get("transformers.monkey_patching"), "get_patch_mapping", dict)()
@@ -102,6 +106,7 @@ def _refuse_other_modes() -> None:
 
 
 def _config(folder: Path, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the configuration, changed by those keywords that it knows, and the other keywords."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, **_FILES_ALONE)
@@ -118,7 +123,10 @@ def _config(folder: Path, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any
 
 
 def _model_class(kind: str, config: Any, folder: Path) -> Any:
-    """The class transformers would take. Raises NotFast for all that is more than one native model from one folder."""
+    """Return the class that transformers would take.
+
+    Raises NotFast for code of the repo, quantised weights, adapters, and models that are made of several.
+    """
     import transformers
 
     if kind not in COMPARED.get(config.model_type, ()):
@@ -130,14 +138,16 @@ def _model_class(kind: str, config: Any, folder: Path) -> Any:
     if (folder / "adapter_config.json").exists():
         raise NotFast("it has an adapter")
     with collector_paused():
-        chosen = getattr(transformers, _MAPPINGS[kind]).get(type(config), None)
-    if not inspect.isclass(chosen) or not chosen.__module__.startswith("transformers.models."):
+        found_class = getattr(transformers, _MAPPINGS[kind]).get(type(config), None)
+    # A user may have registered a class of another module, and some entries are tuples of classes.
+    if not inspect.isclass(found_class) or not found_class.__module__.startswith("transformers.models."):
         raise NotFast(f"transformers has no one class of its own for {config.model_type}")
-    return chosen
+    return found_class
 
 
 def _files(folder: Path) -> list[Path]:
-    for name in _WEIGHTS:
+    """Return the weight files, shards in their order. Raises NotFast where there are none."""
+    for name in WEIGHT_FILES:
         if (folder / name).exists():
             names = shards(folder / name) if name.endswith(".json") else [name]
             return [folder / one for one in sorted(names)]
@@ -145,7 +155,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _dtype(asked: str | torch.dtype | None, config: Any, weights: Mapping[str, torch.Tensor]) -> torch.dtype:
-    """None and "auto" mean the configuration's, else the weights' own."""
+    """Return the dtype asked for; None and "auto" mean the configuration's, or the weights' where it names none."""
     chosen = getattr(torch, asked, asked) if isinstance(asked, str) else asked
     if asked in {None, "auto"}:
         chosen = getattr(config, "dtype", None)
@@ -157,16 +167,18 @@ def _dtype(asked: str | torch.dtype | None, config: Any, weights: Mapping[str, t
 
 
 def _tie(model: Any) -> None:
-    """As `tie_weights` does; that method is switched off for all threads while one is in `from_pretrained`."""
+    """Tie parameters as `tie_weights` does."""
+    # transformers replaces that method for all threads while one of them is in `from_pretrained`.
     for target, source in model.all_tied_weights_keys.items():
         owner, _, name = target.rpartition(".")
         setattr(model.get_submodule(owner), name, model.get_parameter_or_buffer(source))
 
 
 def _fill(model: Any, dtype: torch.dtype, weights: dict[str, torch.Tensor], private_copy: bool) -> None:
-    """Every parameter and persistent buffer takes its tensor. Raises NotFast unless the files hold them all.
+    """Give every parameter and persistent buffer its tensor, and empty `weights`.
 
-    What else they hold (another task's head, say) is left out, as transformers leaves it out. `weights` is used up.
+    Other tensors in the files (another task's head, say) are left out, as transformers leaves them out. Raises NotFast
+    unless the files hold every tensor of the model.
     """
     own: dict[str, Any] = model.state_dict(keep_vars=True)
     places, model._weight_conversions = places_of(model, own, weights)  # the latter is what saving takes back
@@ -179,10 +191,11 @@ def _fill(model: Any, dtype: torch.dtype, weights: dict[str, torch.Tensor], priv
             raise NotFast(f"{name} has a dtype of its own")
         if not _is_same(filled.setdefault(id(target), (target, tensor))[1], tensor):
             raise NotFast(f"{name} is tied to a tensor of its own")
-    if lost := [place for place, target in own.items() if id(target) not in filled]:
-        raise NotFast(f"{lost[0]} is not in the files")
+    if missing := [place for place, target in own.items() if id(target) not in filled]:
+        raise NotFast(f"{missing[0]} is not in the files")
+    # One by one, each freed as soon as it is converted: a model of another dtype is never in memory twice.
     weights.clear()
-    while filled:  # tensors of another dtype go one by one, as they are converted
+    while filled:
         _put(*filled.popitem()[1], private_copy)
     for module in model.modules():
         if not getattr(module, "_is_hf_initialized", False):
@@ -190,6 +203,7 @@ def _fill(model: Any, dtype: torch.dtype, weights: dict[str, torch.Tensor], priv
 
 
 def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    # A pickled transpose lies where its source lies: the address alone does not make two tensors one.
     return one is other or (
         one.data_ptr() == other.data_ptr() and one.stride() == other.stride() and one.dtype == other.dtype
     )
@@ -204,17 +218,17 @@ def _put(target: torch.Tensor, tensor: torch.Tensor, private_copy: bool) -> None
         target._is_hf_initialized = True
 
 
-def _finished(model: Any, folder: Path) -> Any:
+def _finish(model: Any, folder: Path) -> None:
+    """Do the last steps of `from_pretrained`: evaluation mode, kernels, and the settings of generation."""
     model.eval()
     model.set_use_kernels(False)
     if model.can_generate():
         from transformers import GenerationConfig
 
-        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True, **_where(folder))
-    return model
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True, **_settings_file(folder))
 
 
-def _where(folder: Path) -> dict[str, Any]:
-    """Old repos have their generation settings among the model's."""
+def _settings_file(folder: Path) -> dict[str, Any]:
+    # Old repos have their generation settings in the model's own configuration.
     own = (folder / "generation_config.json").exists()
     return {} if own else {"config_file_name": "config.json", "_from_model_config": True}

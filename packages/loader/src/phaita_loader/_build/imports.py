@@ -1,4 +1,4 @@
-"""torch and transformers take seconds to import: done with the collector paused, and beside a download."""
+"""Import torch and transformers, which takes seconds: with the collector paused, and beside a download."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from importlib import import_module
 __all__ = ["Imports", "collector_paused"]
 
 _LOCK = threading.Lock()
-_INSIDE: list[bool] = []  # one entry for each thread that is inside; the first knows how the collector was found
+_INSIDE: list[bool] = []  # for each thread that is inside: whether the collector was on before the first of them
 
-# Of a fresh process's import time the modules below are all but a few per cent; a model's own come when it is known.
+# These take all but a few per cent of the import time; the modules of one architecture follow when it is known.
 _MODULES = ("torch", "transformers.models.auto.modeling_auto", "transformers.modeling_utils")
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """No garbage collection inside: imports make no garbage, and a tenth of their time went into looking for some.
+    """Pause the garbage collector inside, and leave it as it was found.
 
-    Afterwards the collector is as it was found. The environment variable PHAITA_LOADER_KEEP_GC leaves it alone.
+    Imports make no garbage, and a tenth of their time went into looking for some. The environment variable
+    PHAITA_LOADER_KEEP_GC leaves the collector alone.
     """
     if os.environ.get("PHAITA_LOADER_KEEP_GC"):
         yield
@@ -40,7 +41,7 @@ def collector_paused() -> Iterator[None]:
 
 
 def _after_fork() -> None:
-    """The threads that were inside are not in this process."""
+    """Forget the threads that were inside: they do not exist in the child process."""
     global _LOCK
     _LOCK = threading.Lock()
     if _INSIDE and _INSIDE[0]:
@@ -53,7 +54,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Imports:
-    """What building a model needs: imported in a thread of its own from `start` on, if that is called, by `finish`."""
+    """The modules that building a model needs, imported by a thread (`start`) or, without one, by `finish`."""
 
     def __init__(self, modules: tuple[str, ...] = _MODULES) -> None:
         self._modules = modules
@@ -61,23 +62,23 @@ class Imports:
 
     @property
     def begun(self) -> bool:
-        """Whether the thread was started."""
+        """True if the thread was started."""
         return self._thread is not None
 
     def start(self) -> None:
-        """Begin; a second time does nothing."""
+        """Start the thread; a second call does nothing."""
         if self._thread is None:
-            # No daemon: a process that ends in the middle of loading torch's libraries would have to end it for them.
+            # Not a daemon: at its exit the interpreter must wait for libraries of torch that are being loaded.
             thread = threading.Thread(target=self._run, name="phaita-loader-imports")
-            with suppress(RuntimeError):  # no thread is left to be had; `finish` imports
+            with suppress(RuntimeError):  # the process may have reached its limit of threads; `finish` imports
                 thread.start()
                 self._thread = thread
 
     def finish(self) -> None:
-        """Wait for the thread, since two that import the same modules could see them half made; or import them here."""
+        """Wait for the thread, or import the modules here where none was started."""
         if self._thread is None:
             self._run()
-        else:
+        else:  # not beside it: two threads that import the same modules could see them half made
             self._thread.join()
 
     def _run(self) -> None:
@@ -85,5 +86,5 @@ class Imports:
             for module in self._modules:
                 try:
                     import_module(module)
-                except Exception:  # whoever needs the module is told when he imports it
+                except Exception:  # importing it again, where it is needed, raises the same
                     return

@@ -1,4 +1,4 @@
-"""A model before it has its weights: built as ever, except that no value is drawn for a parameter."""
+"""Build a model without its weights: as always, except that no value is drawn for a parameter."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ _CASTS = frozenset({"float", "to", "type"})
 
 
 class Skeleton(TorchFunctionMode):
-    """While it is entered, models built in this thread leave their parameters uninitialised and have this dtype.
+    """A mode of this thread in which models are built with uninitialised parameters and this dtype.
 
-    In-place operations on parameters (all of `torch.nn.init` is such) do nothing; factories that would take torch's
-    default dtype take this one. Nothing of torch or transformers is switched for other threads: their own switches
-    (`no_init_weights`, `set_default_dtype`) are the process's, and were measured to spoil the models of threads beside.
+    In-place operations on parameters, such as all of `torch.nn.init`, do nothing; factories that would take torch's
+    default dtype take this one. Nothing changes for other threads: the switches of torch and transformers
+    (`no_init_weights`, `set_default_dtype`) act on the whole process, and were measured to corrupt the models that
+    other threads build meanwhile.
 
-    `unclear` names operations whose result has another dtype for a reason that can't be seen from here (an integer
-    tensor divided, say, takes torch's default). A model built so must not be used.
+    `unclear` names operations whose result has another dtype for an unknown reason (dividing an integer tensor, for
+    example, takes torch's default). A model built with such operations must not be used.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -41,11 +42,11 @@ class Skeleton(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Called by torch for each of its functions."""
+        """Call a function of torch, changed as the class says; torch calls this for each of its functions."""
         given = kwargs or {}
         if func is torch.tensor and len(args) == 1 and isinstance(args[0], list) and not args[0]:
-            # So transformers finds out whether it builds on the meta device, where it leaves out the walk that draws
-            # values: a walk that has no work here, and patches torch.nn.init for all threads meanwhile.
+            # transformers makes an empty tensor to see whether it builds on the meta device. There it leaves out the
+            # walk that draws values, which has nothing to do here, and patches torch.nn.init for all threads.
             return torch.empty(0, device="meta")
         if _is_in_place(func):
             target = args[0] if args else given.get("tensor")  # torch.nn.init hands its tensor on by name
@@ -58,15 +59,15 @@ class Skeleton(TorchFunctionMode):
         # Even where torch's default is this dtype: another thread's `from_pretrained` may switch it at any time.
         if func in _OF_DEFAULT_DTYPE:
             blank = func in _BLANK and not any(value is not None for value in given.values())
-            made = _reserved(args, self._dtype) if blank else None
+            made = _lazy_zeros(args, self._dtype) if blank else None
             return func(*args, **{**given, "dtype": self._dtype}) if made is None else made
         result = func(*args, **given)
-        if not isinstance(result, torch.Tensor) or result.dtype == self._dtype or not _has_fraction(result):
+        if not isinstance(result, torch.Tensor) or result.dtype == self._dtype or not _is_floating(result):
             return result
         if func in _BY_VALUE and _is_plain(args):
             return func(*args, **{**given, "dtype": self._dtype})
         name = getattr(func, "__name__", str(func))
-        if name not in _CASTS and not any(_tells_dtype(value) for value in (*args, *given.values())):
+        if name not in _CASTS and not any(_may_set_dtype(value) for value in (*args, *given.values())):
             self.unclear.add(name)
         return result
 
@@ -77,11 +78,9 @@ def _is_in_place(func: Callable[..., Any]) -> bool:
     return name.endswith("_") and not name.endswith("__")
 
 
-def _reserved(shape: tuple[Any, ...], dtype: torch.dtype) -> torch.Tensor | None:
-    """Zeros in pages of their own, which take no memory until they are used; None where they would be few.
-
-    The C library learns from large blocks that are given back to keep such blocks, which would cost megabytes later.
-    """
+def _lazy_zeros(shape: tuple[Any, ...], dtype: torch.dtype) -> torch.Tensor | None:
+    """Return zeros in pages of their own, which take no memory until they are used; None for a small tensor."""
+    # glibc raises its threshold for such pages when a large block is freed, and then keeps megabytes of freed memory.
     size = shape[0] if len(shape) == 1 and isinstance(shape[0], (list, tuple)) else shape
     count = prod(size) * dtype.itemsize
     if count < _LARGE or sys.platform == "win32":
@@ -96,12 +95,12 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float))
 
 
-def _tells_dtype(value: Any) -> bool:
-    """Whether a result's dtype may come from this argument: a tensor with fractions, or an array of numpy."""
+def _may_set_dtype(value: Any) -> bool:
+    """True if a result may have its dtype from this argument: a floating-point tensor, or an array of numpy."""
     if isinstance(value, (list, tuple)):
-        return any(_tells_dtype(one) for one in value)
-    return _has_fraction(value) if isinstance(value, torch.Tensor) else hasattr(value, "dtype")
+        return any(_may_set_dtype(one) for one in value)
+    return _is_floating(value) if isinstance(value, torch.Tensor) else hasattr(value, "dtype")
 
 
-def _has_fraction(value: Any) -> bool:
+def _is_floating(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())

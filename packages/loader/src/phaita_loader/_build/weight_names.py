@@ -1,4 +1,4 @@
-"""Which tensor of the files belongs where in a model: names as they are, else as transformers itself renames them."""
+"""Match the names of tensors in files with the names in a model: as they are, or as transformers renames them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ __all__ = ["NotFast", "places_of"]
 
 
 class NotFast(Exception):
-    """Why a model is left to `from_pretrained`."""
+    """The reason why the model has to be built by `from_pretrained`."""
 
 
 def places_of(model: Any, own: Mapping[str, Any], names: Iterable[str]) -> tuple[dict[str, str], list[Any]]:
-    """For each name in the files the model's own name, where it has one; and the renamings that were used.
+    """Return the model's name for each name in the files, where it has one, and the renamings that were used.
 
     `own`: the model's `state_dict(keep_vars=True)`. Raises NotFast where values would have to be converted, or two
     names mean one tensor.
     """
     listed, prefix = list(names), model.base_model_prefix
-    places = _distinct({name: _plain(name, own, prefix) for name in listed})
+    places = _distinct({name: _plain_place(name, own, prefix) for name in listed})
     # Old names of norms are changed even where they lie beside the model, and saving changes them back.
     old = any(name.endswith((".beta", ".gamma")) for name in listed)
     if not old and {id(own[place]) for place in places.values()} == {id(tensor) for tensor in own.values()}:
         return places, []
-    return _renamed(model, listed, own)
+    return _places_by_renaming(model, listed, own)
 
 
-def _plain(name: str, own: Mapping[str, Any], prefix: str) -> str | None:
-    """The base model's prefix may be there or not."""
+def _plain_place(name: str, own: Mapping[str, Any], prefix: str) -> str | None:
+    """Return the model's name for a name in the files: the prefix of the base model may be added or left out."""
     if name.startswith(prefix) and name[len(prefix) + 1 :] in own:
         return name[len(prefix) + 1 :]
     if f"{prefix}.{name}" in own:
@@ -37,14 +37,16 @@ def _plain(name: str, own: Mapping[str, Any], prefix: str) -> str | None:
 
 
 def _distinct(places: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the names that have a place. Raises NotFast where two of them have the same."""
     found = {name: place for name, place in places.items() if place is not None}
     if len(set(found.values())) < len(found):
         raise NotFast("the files have two tensors for one place")
     return found
 
 
-def _renamed(model: Any, names: list[str], own: Mapping[str, Any]) -> tuple[dict[str, str], list[Any]]:
-    """transformers keeps what it renames, and how, in modules of its own, where the next version may differ."""
+def _places_by_renaming(model: Any, names: list[str], own: Mapping[str, Any]) -> tuple[dict[str, str], list[Any]]:
+    """Rename as transformers does. Raises NotFast where its renaming can't be called as it is here."""
+    # These modules of transformers are not public: the next version may differ.
     try:
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import PrefixChange, WeightRenaming, rename_source_key
@@ -57,7 +59,7 @@ def _renamed(model: Any, names: list[str], own: Mapping[str, Any]) -> tuple[dict
             found, converted = rename_source_key(name, renamings, others, model.base_model_prefix, own)
             if converted is not None:
                 raise NotFast(f"{name} is converted")
-            return found if found in own else _plain(name, own, model.base_model_prefix)
+            return found if found in own else _plain_place(name, own, model.base_model_prefix)
 
         places = _distinct({name: place(name) for name in names})
         return places, [change for change in renamings if change.was_used()]

@@ -28,10 +28,9 @@ from phaita.models._fusion import Fusion
 from phaita.models._graph import GraphEncoder, SymptomGraph
 from phaita.utils._encoder import cached_encoder, configuration, drop_pooler, pooled, tokenized
 from phaita.utils._inference import evaluating
+from phaita.utils._loading import deadline_of
 from phaita.utils.config import Config
 from phaita_loader import Hub, InitialisationError, ModelRequest, Policy, fetch, verify
-from phaita_loader.policy import Deadline
-from phaita_loader.retry import SYSTEM
 
 __all__ = ["Diagnosis", "DiagnosisDiscriminator", "DiscriminatorConfig", "TrainingRecord", "Untrained"]
 
@@ -170,12 +169,11 @@ class DiagnosisDiscriminator(nn.Module):
 
     @classmethod
     def _from_hub(cls, request: ModelRequest, policy: Policy, hub: Hub, config: DiscriminatorConfig | None) -> Self:
-        ends = Deadline.after(policy.deadline, SYSTEM.now())
-        snapshot = fetch(request, hub=hub, policy=policy, deadline=ends)
+        deadline = deadline_of(policy)
+        snapshot = fetch(request, hub=hub, policy=policy, deadline=deadline)
         if not _checkpoint.is_checkpoint(snapshot.path):
-            left = None if policy.deadline is None else max(ends.remaining(SYSTEM.now()), 1e-3)
             pinned = replace(request, revision=snapshot.commit)
-            loaded = cached_encoder(pinned, hub, replace(policy, deadline=left))
+            loaded = cached_encoder(pinned, hub, policy, deadline)
             known = replace(config or DiscriminatorConfig(), encoder=pinned.repo_id, revision=pinned.revision)
             return cls(loaded.model, loaded.tokenizer, known)
         verify(snapshot, hub.cache_dir)

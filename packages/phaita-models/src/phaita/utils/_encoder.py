@@ -1,4 +1,4 @@
-"""A text encoder of transformers: how it is built, and how texts become features."""
+"""Build a text encoder of transformers, and turn texts into features by it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from phaita.utils._inference import padded, room_for
 from phaita_loader import Hub, Loaded, ModelRequest, Policy, load
+from phaita_loader.policy import Deadline
 
 __all__ = [
     "cached_encoder",
@@ -27,17 +28,17 @@ _TOKENIZING = threading.Lock()
 """A tokenizer keeps the length that it truncates to as a state of its own."""
 
 
-def cached_encoder(request: ModelRequest, hub: Hub, policy: Policy) -> Loaded:
-    """An encoder without a pooler and its tokenizer, from the cache alone.
+def cached_encoder(request: ModelRequest, hub: Hub, policy: Policy, deadline: Deadline) -> Loaded:
+    """Load an encoder without a pooler, and its tokenizer, from the cache alone.
 
     Raises InitialisationError, ModelDownloadError.
     """
     from transformers import MODEL_MAPPING
 
     offline = hub.as_offline()
-    config = load(replace(request, kind="config"), hub=offline, policy=policy).config
+    config = load(replace(request, kind="config"), hub=offline, policy=policy, deadline=deadline).config
     kind = MODEL_MAPPING.get(type(config), object)
-    return load(request, hub=offline, policy=policy, **_without_pooler(kind))
+    return load(request, hub=offline, policy=policy, deadline=deadline, **_without_pooler(kind))
 
 
 def configuration(encoder: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Several models in one call: one deadline for all of them, and a list of which the first that loads will do."""
+"""Load several models in one call: one deadline for all of them, and lists from which the first that loads is taken."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from phaita_loader import (
 from phaita_loader.policy import Deadline
 from phaita_loader.retry import SYSTEM
 
-__all__ = ["Found", "Loading"]
+__all__ = ["Found", "Loading", "deadline_of"]
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The model of a list that loaded, and those before it that did not, each with the reason."""
+    """The first model of a list that loaded, and those before it that did not, each with the reason."""
 
     name: str
     loaded: Loaded
@@ -38,26 +38,26 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How the models of one call are loaded, and until when; `starting` now gives the policy's deadline to them all."""
+    """The policy, the Hub and the device for the models of one call, and the deadline of all of them."""
 
     policy: Policy
-    hub: Hub | None
+    hub: Hub
     device: str
     deadline: Deadline
 
     @classmethod
     def starting(cls, policy: Policy | None, hub: Hub | None, device: str) -> Loading:
-        """The deadline counts from here."""
-        patience = policy or Policy()
-        return cls(patience, hub, device, Deadline.after(patience.deadline, SYSTEM.now()))
+        """Start the call: the policy's deadline counts from now."""
+        policy = policy or Policy()
+        return cls(policy, hub or Hub(), device, deadline_of(policy))
 
     def load(self, name: str, kind: str) -> Loaded:
-        """Model and tokenizer. Raises what `phaita_loader.load` raises."""
+        """Load a model and its tokenizer. Raises whatever `phaita_loader.load` raises."""
         request = ModelRequest(name, kind=kind, device=self.device)
-        return load(request, hub=self.hub, policy=self._left(request))
+        return load(request, hub=self.hub, policy=self.policy, deadline=self.deadline)
 
     def first_encoder(self, names: Sequence[str]) -> Found:
-        """The first of the names that loads, without a pooler; each passed over is logged.
+        """Load the first of the names that can be loaded, without a pooler; log each that is passed over.
 
         Raises the first name's error when none loads, DeadlineExceeded at once, ValueError for no name at all.
         """
@@ -77,13 +77,14 @@ class Loading:
         raise next(iter(failed.values()))
 
     def _encoder(self, name: str) -> Loaded:
-        request, hub = ModelRequest(name, device=self.device), self.hub or Hub()
-        pinned = replace(request, revision=fetch(request, hub=hub, policy=self._left(request)).commit)
-        return cached_encoder(pinned, hub, self._left(request))
-
-    def _left(self, request: ModelRequest) -> Policy:
-        if self.policy.deadline is None:
-            return self.policy
+        request = ModelRequest(name, device=self.device)
+        # `fetch` would still start a request, and give it no time.
         if self.deadline.passed(SYSTEM.now()):
             raise DeadlineExceeded("the deadline came before this model's turn", request=request)
-        return replace(self.policy, deadline=self.deadline.remaining(SYSTEM.now()))
+        snapshot = fetch(request, hub=self.hub, policy=self.policy, deadline=self.deadline)
+        return cached_encoder(replace(request, revision=snapshot.commit), self.hub, self.policy, self.deadline)
+
+
+def deadline_of(policy: Policy) -> Deadline:
+    """Return the instant at which the policy's deadline comes, counted from now."""
+    return Deadline.after(policy.deadline, SYSTEM.now())

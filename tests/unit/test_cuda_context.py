@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from phaita_loader._build.cuda_context import warm
+from phaita_loader._build.cuda_context import create_cuda_context
 
 
 class Driver:
@@ -46,7 +46,7 @@ def _torch_has_no_device(monkeypatch):
 
 
 def asked(device, driver):
-    thread = warm(device, driver)
+    thread = create_cuda_context(device, driver)
     if thread is not None:
         thread.join()
     return driver.asked[1:]
@@ -61,7 +61,7 @@ def test_the_context_of_the_device_is_made(device, number):
 @pytest.mark.parametrize("device", [None, "", "cpu", "mps", "cuda:", "cuda:x", "cuda:-1", "cudax", "meta"])
 def test_other_devices_need_none(device):
     driver = Driver()
-    assert warm(device, driver) is None
+    assert create_cuda_context(device, driver) is None
     assert driver.asked == []
 
 
@@ -79,14 +79,14 @@ def test_a_machine_without_a_driver_goes_on(error):
     def missing(name):
         raise error
 
-    warm("cuda", missing).join()
+    create_cuda_context("cuda", missing).join()
 
 
 def test_a_device_that_torch_uses_already_is_left_alone(monkeypatch):
     used = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True))
     monkeypatch.setitem(sys.modules, "torch", used)
     driver = Driver()
-    warm("cuda", driver).join()
+    create_cuda_context("cuda", driver).join()
     assert driver.asked == []
 
 
@@ -97,13 +97,13 @@ def test_a_torch_that_is_half_imported_does_no_harm(monkeypatch):
 
 def test_the_real_driver_or_none():
     """Whatever this machine has, nothing is raised; a device that no machine has takes no memory."""
-    warm("cuda:4096", ctypes.CDLL).join()
+    create_cuda_context("cuda:4096", ctypes.CDLL).join()
 
 
 CONTEXT = """
 import ctypes, sys
-from phaita_loader._build.cuda_context import warm
-warm("cuda").join()
+from phaita_loader._build.cuda_context import create_cuda_context
+create_cuda_context("cuda").join()
 assert "torch" not in sys.modules
 driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
 device, flags, active = ctypes.c_int(), ctypes.c_uint(), ctypes.c_int()
