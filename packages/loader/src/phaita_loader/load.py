@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from phaita_loader._build.cuda_context import create_cuda_context
 from phaita_loader._build.engines import Engine
 from phaita_loader._build.imports import Imports
-from phaita_loader.errors import DeadlineExceeded, LoaderError
+from phaita_loader.errors import LoaderError
 from phaita_loader.fetch import fetch
 from phaita_loader.hub import Hub
 from phaita_loader.initialise import (
@@ -26,7 +26,7 @@ from phaita_loader.initialise import (
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Event, Listener, Plan, bar
 from phaita_loader.request import ModelRequest
-from phaita_loader.retry import SYSTEM, Clock
+from phaita_loader.retry import SYSTEM, Clock, check_deadline
 from phaita_loader.snapshot import Snapshot, Verify
 from phaita_loader.verify import verify as verified
 
@@ -124,7 +124,7 @@ _OWNERS = {
 def _refuse_strays(kwargs: Mapping[str, Any]) -> None:
     for owner, names in _OWNERS.items():
         if stray := sorted(names & kwargs.keys()):
-            raise ValueError(f"{', '.join(stray)}: not for load itself; what is like it belongs to {owner}(...)")
+            raise ValueError(f"{', '.join(stray)}: not a keyword of load; the setting for it is in {owner}(...)")
 
 
 def _refuse_seconds(deadline: Deadline | None) -> None:
@@ -157,8 +157,7 @@ class _Steps:
 
     def check(self, when: str = "while cached files were read") -> None:
         """Raise DeadlineExceeded once the deadline has passed."""
-        if self.deadline.passed(self._clock.now()):
-            raise DeadlineExceeded(f"the deadline came {when}")
+        check_deadline(self.deadline, self._clock, when)
 
     def run(self, name: str, step: Callable[[], T]) -> T:
         """Run a step; an error of this package says which request it belongs to, and how long the load had taken."""
