@@ -162,12 +162,12 @@ def test_a_body_is_ended_from_another_thread(client, request, whose):
 
         reader = threading.Thread(target=read)
         reader.start()
-        body.abort()
+        body.cancel()
         reader.join(10)
         assert ended
         assert not ended[0] or isinstance(ended[0], Transient)
         body.close()
-        body.abort()
+        body.cancel()
 
 
 @pytest.mark.parametrize("whose", ["ours", "a pool", "a client"])
