@@ -1,4 +1,4 @@
-"""What is in a contender's cache before the call: an earlier call in good weather, and what happened to it since."""
+"""What is in a contender's cache before the call: an earlier call without faults, and what happened to it since."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.words import Prepare
+from tests.faults.schema import Prepare
 
 WEIGHTS = "model.safetensors"
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from tests.faults.control import Proxies
 from tests.faults.forward import Forward
 from tests.faults.scenario import ORIGINS, Scenario
+from tests.faults.schema import Expect, Toxic
 from tests.faults.server import Server
-from tests.faults.words import Expect, Toxic
 from tests.hub import NAMES, Blob, LocalHub, Seen
 
 LIVE_HOST = "huggingface.co"
@@ -33,7 +33,7 @@ class LiveHubUnreachable(RuntimeError):
     """There is no way from here to huggingface.co."""
 
 
-class Everything:
+class SharedProxy:
     """The controls of one Toxiproxy through which all traffic goes: what is meant for one origin is done to both."""
 
     def __init__(self, proxies: Proxies) -> None:
@@ -69,7 +69,7 @@ class LiveHub:
 
 
 @dataclass(frozen=True)
-class Road:
+class Topology:
     """One case's way to the Hub: what the contender is told, and what can be done to its traffic.
 
     `endpoint` and `environment` are the contender's; `cdn_url` is where the Hub sends it for large files. `forward` is
@@ -77,7 +77,7 @@ class Road:
     """
 
     hub: LocalHub | LiveHub
-    proxies: Proxies | Everything
+    proxies: Proxies | SharedProxy
     endpoint: str
     cdn_url: str
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -85,37 +85,37 @@ class Road:
 
 
 MakeHub = Callable[..., LocalHub]
-Lane = Callable[[MakeHub, Server], AbstractContextManager[Road]]
+Lane = Callable[[MakeHub, Server], AbstractContextManager[Topology]]
 
 
 @contextmanager
-def quick(make: MakeHub, server: Server) -> Iterator[Road]:
+def quick(make: MakeHub, server: Server) -> Iterator[Topology]:
     """A Toxiproxy of its own in front of each origin."""
     with make() as hub, Proxies(server, {"hub": hub.url, "cdn": hub.cdn_url}) as proxies:
-        yield Road(hub, proxies, proxies.urls["hub"], proxies.urls["cdn"])
+        yield Topology(hub, proxies, proxies.urls["hub"], proxies.urls["cdn"])
 
 
 @contextmanager
-def proxy(make: MakeHub, server: Server) -> Iterator[Road]:
+def proxy(make: MakeHub, server: Server) -> Iterator[Topology]:
     """One Toxiproxy between the contender and its forward proxy."""
     with make(tls=True) as hub, Forward(hub.addresses) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
         environment = {**_through(proxies), "SSL_CERT_FILE": str(hub.ca_file)}
         endpoint, cdn_url = (f"https://{NAMES[origin]}" for origin in ORIGINS)
-        yield Road(hub, Everything(proxies), endpoint, cdn_url, environment, forward)
+        yield Topology(hub, SharedProxy(proxies), endpoint, cdn_url, environment, forward)
 
 
 @contextmanager
-def live(_make: MakeHub, server: Server) -> Iterator[Road]:
+def live(_make: MakeHub, server: Server) -> Iterator[Topology]:
     """The same, and behind the forward proxy the Hub that the world uses."""
     hub = LiveHub()
     with Forward({}, live=True) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
-        yield Road(hub, Everything(proxies), hub.url, hub.cdn_url, _through(proxies), forward)
+        yield Topology(hub, SharedProxy(proxies), hub.url, hub.cdn_url, _through(proxies), forward)
 
 
 LANES: Mapping[str, Lane] = {"quick": quick, "proxy": proxy, "live": live}
 
 
-def plays(scenario: Scenario, lane: str) -> bool:
+def applies(scenario: Scenario, lane: str) -> bool:
     """Does the scenario mean on this lane what it means on the quick one?
 
     One Toxiproxy can't tell origins apart: what is meant for one is done to both. That is as good where it is meant for
@@ -163,12 +163,12 @@ def _over_tls(scenario: Scenario) -> Expect:
 
 def scenarios(all_of_them: Sequence[Scenario], lane: str, *, telling: bool = False) -> tuple[Scenario, ...]:
     """What a lane plays; with `telling` the few that say most."""
-    chosen = (one for one in all_of_them if plays(one, lane) and (not telling or one.name in TELLING))
+    chosen = (one for one in all_of_them if applies(one, lane) and (not telling or one.name in TELLING))
     return tuple(on(one, lane) for one in chosen)
 
 
 @dataclass(frozen=True)
-class Published:
+class LiveRepo:
     """A repo of the live Hub as far as the harness asks: one commit, and the size and digest of each file."""
 
     repo_id: str
@@ -189,7 +189,7 @@ class Published:
         return sum(blob.size for blob in self.blobs.values())
 
 
-def published(repo_id: str = LIVE_REPO) -> Published:
+def live_repo(repo_id: str = LIVE_REPO) -> LiveRepo:
     """What the live Hub says of a repo, asked without any fault between; LiveHubUnreachable without a network."""
     from huggingface_hub import HfApi
 
@@ -199,7 +199,7 @@ def published(repo_id: str = LIVE_REPO) -> Published:
         one.rfilename: Blob(b"", one.size or 0, one.blob_id or "", one.lfs.sha256 if one.lfs else None)
         for one in info.siblings or []
     }
-    return Published(repo_id, info.sha or "", blobs)
+    return LiveRepo(repo_id, info.sha or "", blobs)
 
 
 def reach(host: str, port: int = 443) -> None:
@@ -212,5 +212,5 @@ def reach(host: str, port: int = 443) -> None:
 
 
 def _through(proxies: Proxies) -> dict[str, str]:
-    # What goes to this machine itself is the harness's own business, such as an earlier call in good weather.
+    # What goes to this machine itself is the harness's own business, such as an earlier call without faults.
     return {"HTTPS_PROXY": proxies.urls[_ALL], "NO_PROXY": "127.0.0.1"}

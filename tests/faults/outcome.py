@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.faults.words import Expect
+from tests.faults.schema import Expect
 
 LOADED = "loaded"
 WRONG = "wrong bytes"

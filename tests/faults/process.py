@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.faults.words import Patience
+from tests.faults.schema import Patience
 
 SCRIPT = Path(__file__).with_name("contender.py")
 _OUTPUT = 4000  # characters of it that are kept
@@ -23,7 +23,7 @@ _DROPPED = ("HF_", "HUGGING", "TRANSFORMERS_", "PHAITA_", "PYTEST_", "COV_", "PY
 
 
 @dataclass(frozen=True)
-class Job:
+class CallSpec:
     """What a process is to call, and under which conditions. `home` becomes its HF_HOME."""
 
     contender: str
@@ -44,17 +44,17 @@ class Job:
 
 
 class Process:
-    """`with Process(job, folder) as process:` imports its libraries, then waits for `go`; killed at the end."""
+    """`with Process(spec, folder) as process:` imports its libraries, then waits for `go`; killed at the end."""
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, spec: CallSpec, folder: Path) -> None:
         self._folder = folder
-        job.home.mkdir(parents=True, exist_ok=True)
+        spec.home.mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True)
-        (folder / "job.json").write_text(job.as_json(), encoding="utf-8")
+        (folder / "call.json").write_text(spec.as_json(), encoding="utf-8")
         with (folder / "output.txt").open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(SCRIPT), str(folder)],
-                env=environment(job, folder.parent / "user_cache"),
+                env=environment(spec, folder.parent / "user_cache"),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -104,16 +104,16 @@ class Process:
         return {"outcome": outcome, "message": said, "attempts": None, "seconds": seconds, "output": output}
 
 
-def environment(job: Job, user_cache: Path) -> dict[str, str]:
+def environment(spec: CallSpec, user_cache: Path) -> dict[str, str]:
     """The caller's environment without whatever steers a Hub client or a proxy, and the plain Hub settings on top."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_DROPPED)}
     kept = {key: value for key, value in kept.items() if not key.lower().endswith("_proxy")}
-    seconds = str(max(1, round(job.policy.stall)))
-    kept |= {"HF_TOKEN": job.token} if job.token else {}
-    kept |= {"HF_HUB_OFFLINE": "1"} if job.offline else {}
+    seconds = str(max(1, round(spec.policy.stall)))
+    kept |= {"HF_TOKEN": spec.token} if spec.token else {}
+    kept |= {"HF_HUB_OFFLINE": "1"} if spec.offline else {}
     return kept | {
-        "HF_HOME": str(job.home),
-        "HF_ENDPOINT": job.endpoint,
+        "HF_HOME": str(spec.home),
+        "HF_ENDPOINT": spec.endpoint,
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -121,5 +121,5 @@ def environment(job: Job, user_cache: Path) -> dict[str, str]:
         "HF_HUB_ETAG_TIMEOUT": seconds,
         "OMP_NUM_THREADS": "1",
         "XDG_CACHE_HOME": str(user_cache),
-        **job.environment,
+        **spec.environment,
     }

@@ -108,7 +108,7 @@ class Report:
 
 
 def as_json(report: Report) -> str:
-    """Everything, for programs."""
+    """SharedProxy, for programs."""
     scenarios = {
         one.name: {"class": one.family, "title": one.title, "expect": str(one.expect), "contenders": one.contenders}
         for one in report.rows

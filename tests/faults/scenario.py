@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.faults.reader import ScenarioError, Table
-from tests.faults.words import CACHED, CONTENDERS, PREPARE, Expect, Lift, Patience, Prepare, Toxic
+from tests.faults.schema import CACHED, CONTENDERS, PREPARE, Expect, Lift, Patience, Prepare, Toxic
 from tests.hub import Answer
 
 FOLDER = Path(__file__).parents[2] / "toxiproxy" / "scenarios"
@@ -60,7 +60,7 @@ class Scenario:
 
     @property
     def cached(self) -> bool:
-        """Has there been an earlier call in good weather?"""
+        """Has there been an earlier call without faults?"""
         return self.prepare in CACHED
 
 

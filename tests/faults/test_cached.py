@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cached import spoil, writable
-from tests.faults.words import CACHED, Prepare
+from tests.faults.schema import CACHED, Prepare
 
 BYTES = bytes(range(100))
 

@@ -12,8 +12,8 @@ import urllib3
 from tests.faults import lane
 from tests.faults.forward import Forward
 from tests.faults.scenario import Scenario, read_all
+from tests.faults.schema import Expect, Toxic
 from tests.faults.server import Server
-from tests.faults.words import Expect, Toxic
 from tests.hub import NAMES, Answer, Commit, LocalHub, Repo
 
 BODY = bytes(3_000_000)
@@ -119,7 +119,7 @@ def test_what_is_not_there_is_said_plainly() -> None:
 )
 def test_which_scenarios_a_lane_plays(words: dict[str, object], on_proxy: bool, on_live: bool) -> None:
     scenario = Scenario("one", "t", Expect("loaded"), **words)  # type: ignore[arg-type]
-    assert [lane.plays(scenario, name) for name in ("quick", "proxy", "live")] == [True, on_proxy, on_live]
+    assert [lane.applies(scenario, name) for name in ("quick", "proxy", "live")] == [True, on_proxy, on_live]
 
 
 def test_a_scenario_says_which_lane_it_is_on() -> None:
@@ -140,21 +140,27 @@ def test_a_drop_costs_more_over_tls(each: int, quick: float, proxy: float) -> No
 @pytest.mark.faults
 def test_toxics_act_on_the_traffic_of_both_origins(toxiproxy: Server) -> None:
     cut = Toxic("limit_data", attributes={"bytes": 1_000_000})
-    with lane.proxy(lambda **options: LocalHub([REPO], **options), toxiproxy) as road:
-        assert isinstance(road.hub, LocalHub)
-        road.hub.public_cdn_url = road.cdn_url
-        road.proxies.disturb(("cdn",), (cut,))
-        with client(road.environment["HTTPS_PROXY"], road.hub) as pool, pytest.raises(urllib3.exceptions.ProtocolError):
-            pool.request("GET", f"{road.endpoint}/org/name/resolve/main/model.safetensors")
-        before = road.proxies.settled()
-        road.proxies.refuse(("hub",))
-        with client(road.environment["HTTPS_PROXY"], road.hub) as pool, pytest.raises(urllib3.exceptions.ProxyError):
-            pool.request("GET", f"{road.endpoint}/api/models/org/name")
-        road.proxies.accept(("hub",))
-        road.proxies.clear(("cdn",))
-        with client(road.environment["HTTPS_PROXY"], road.hub) as pool:
-            assert pool.request("GET", f"{road.endpoint}/org/name/resolve/main/model.safetensors").data == BODY
-        after = road.proxies.settled()
+    with lane.proxy(lambda **options: LocalHub([REPO], **options), toxiproxy) as topology:
+        assert isinstance(topology.hub, LocalHub)
+        topology.hub.public_cdn_url = topology.cdn_url
+        topology.proxies.disturb(("cdn",), (cut,))
+        with (
+            client(topology.environment["HTTPS_PROXY"], topology.hub) as pool,
+            pytest.raises(urllib3.exceptions.ProtocolError),
+        ):
+            pool.request("GET", f"{topology.endpoint}/org/name/resolve/main/model.safetensors")
+        before = topology.proxies.settled()
+        topology.proxies.refuse(("hub",))
+        with (
+            client(topology.environment["HTTPS_PROXY"], topology.hub) as pool,
+            pytest.raises(urllib3.exceptions.ProxyError),
+        ):
+            pool.request("GET", f"{topology.endpoint}/api/models/org/name")
+        topology.proxies.accept(("hub",))
+        topology.proxies.clear(("cdn",))
+        with client(topology.environment["HTTPS_PROXY"], topology.hub) as pool:
+            assert pool.request("GET", f"{topology.endpoint}/org/name/resolve/main/model.safetensors").data == BODY
+        after = topology.proxies.settled()
     assert 1_000_000 <= before < 1_020_000
     assert 3_000_000 <= after - before < 3_060_000
 

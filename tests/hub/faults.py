@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .answer import Answer
 from .body import Span
+from .body_faults import BODY_FAULTS, BodyFault, CutError, FaultyResponse
 from .origins import PORTAL_PAGE, PORTAL_PATH, denied
-from .players import PLAYERS, CutError, Player, Stage
 from .signing import unsigned
 from .wire import connection
 
@@ -107,17 +107,17 @@ class Faults:
 
     def _disturbing(self, scope: Scope, send: Send) -> Send:
         """A `send` that looks for a body answer when a body begins, and plays it."""
-        player: Player | None = None
+        fault: BodyFault | None = None
 
         async def disturbed(message: Message) -> None:
-            nonlocal player
+            nonlocal fault
             if message["type"] == "http.response.start":
-                player = self._claim_body(scope, message, send)
-            await (send(message) if player is None else player.play(message))
+                fault = self._claim_body(scope, message, send)
+            await (send(message) if fault is None else fault.apply(message))
 
         return disturbed
 
-    def _claim_body(self, scope: Scope, start: Message, send: Send) -> Player | None:
+    def _claim_body(self, scope: Scope, start: Message, send: Send) -> BodyFault | None:
         span, is_file = _body(start)
         if span is None or scope["method"] != "GET":
             return None
@@ -127,7 +127,7 @@ class Faults:
             return of_this and _reaches(answer, span) and self._fits(answer, scope)
 
         answer = self._queue.claim(fits)
-        return None if answer is None else PLAYERS[answer.kind](Stage(answer, span, scope, send))
+        return None if answer is None else BODY_FAULTS[answer.kind](FaultyResponse(answer, span, scope, send))
 
 
 def _reaches(answer: Answer, span: Span) -> bool:

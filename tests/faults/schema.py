@@ -11,7 +11,7 @@ Prepare = Literal[
 ]
 PREPARE: tuple[Prepare, ...] = get_args(Prepare)
 CACHED: tuple[Prepare, ...] = ("cached", "cached_partial", "damaged", "truncated", "read_only")
-"""Those that need an earlier call in good weather."""
+"""Those that need an earlier call without faults."""
 
 CONTENDERS = ("phaita_loader", "huggingface_hub", "transformers")
 OPENS = "hf_opens_everything"

@@ -34,7 +34,7 @@ def warning(results: Results) -> str:
     return f"{NO_CUDA}. No figure here is one of a GPU." if results.device == NO_CUDA else ""
 
 
-def page(results: Results) -> str:
+def report_markdown(results: Results) -> str:
     """The whole report."""
     about = [f"- {name}: {text}" for name, text in results.about.items()]
     head = [f"# {title(results)}", "", *([f"**{warning(results)}**", ""] if warning(results) else []), *about, ""]
