@@ -14,11 +14,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 
 from tests.faults.control import Proxies
-from tests.faults.forward import Forward
 from tests.faults.scenario import ORIGINS, Scenario
 from tests.faults.schema import Expect, Toxic
 from tests.faults.server import Server
 from tests.hub import NAMES, Blob, LocalHub, Seen
+from tests.support.forward_proxy import ForwardProxy
 
 LIVE_HOST = "huggingface.co"
 LIVE_REPO = "hf-internal-testing/tiny-random-bert"
@@ -81,7 +81,7 @@ class Topology:
     endpoint: str
     cdn_url: str
     environment: Mapping[str, str] = field(default_factory=dict)
-    forward: Forward | None = None
+    forward: ForwardProxy | None = None
 
 
 MakeHub = Callable[..., LocalHub]
@@ -98,7 +98,7 @@ def quick(make: MakeHub, server: Server) -> Iterator[Topology]:
 @contextmanager
 def proxy(make: MakeHub, server: Server) -> Iterator[Topology]:
     """One Toxiproxy between the contender and its forward proxy."""
-    with make(tls=True) as hub, Forward(hub.addresses) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
+    with make(tls=True) as hub, ForwardProxy(hub.addresses) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
         environment = {**_through(proxies), "SSL_CERT_FILE": str(hub.ca_file)}
         endpoint, cdn_url = (f"https://{NAMES[origin]}" for origin in ORIGINS)
         yield Topology(hub, SharedProxy(proxies), endpoint, cdn_url, environment, forward)
@@ -108,7 +108,7 @@ def proxy(make: MakeHub, server: Server) -> Iterator[Topology]:
 def live(_make: MakeHub, server: Server) -> Iterator[Topology]:
     """The same, and behind the forward proxy the Hub that the world uses."""
     hub = LiveHub()
-    with Forward({}, live=True) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
+    with ForwardProxy({}, live=True) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
         yield Topology(hub, SharedProxy(proxies), hub.url, hub.cdn_url, _through(proxies), forward)
 
 

@@ -15,11 +15,10 @@ from types import TracebackType
 from typing import Any
 
 from tests.faults.schema import Patience
+from tests.support.environment import clean_environment
 
 SCRIPT = Path(__file__).with_name("contender.py")
 _OUTPUT = 4000  # characters of it that are kept
-# Without cached bytecode every fresh process would compile torch and transformers again.
-_DROPPED = ("HF_", "HUGGING", "TRANSFORMERS_", "PHAITA_", "PYTEST_", "COV_", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass(frozen=True)
@@ -105,21 +104,15 @@ class Process:
 
 
 def environment(spec: CallSpec, user_cache: Path) -> dict[str, str]:
-    """The caller's environment without whatever steers a Hub client or a proxy, and the plain Hub settings on top."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(_DROPPED)}
-    kept = {key: value for key, value in kept.items() if not key.lower().endswith("_proxy")}
+    """Return a clean environment with the settings that the call asks for."""
     seconds = str(max(1, round(spec.policy.stall)))
-    kept |= {"HF_TOKEN": spec.token} if spec.token else {}
-    kept |= {"HF_HUB_OFFLINE": "1"} if spec.offline else {}
-    return kept | {
-        "HF_HOME": str(spec.home),
+    variables = {"HF_TOKEN": spec.token} if spec.token else {}
+    variables |= {"HF_HUB_OFFLINE": "1"} if spec.offline else {}
+    variables |= {
         "HF_ENDPOINT": spec.endpoint,
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DOWNLOAD_TIMEOUT": seconds,
         "HF_HUB_ETAG_TIMEOUT": seconds,
         "OMP_NUM_THREADS": "1",
         "XDG_CACHE_HOME": str(user_cache),
-        **spec.environment,
     }
+    return clean_environment(str(spec.home), **variables, **spec.environment)

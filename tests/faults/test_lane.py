@@ -10,11 +10,11 @@ import pytest
 import urllib3
 
 from tests.faults import lane
-from tests.faults.forward import Forward
 from tests.faults.scenario import Scenario, read_all
 from tests.faults.schema import Expect, Toxic
 from tests.faults.server import Server
 from tests.hub import NAMES, Answer, Commit, LocalHub, Repo
+from tests.support.forward_proxy import ForwardProxy
 
 BODY = bytes(3_000_000)
 REPO = Repo("org/name", [Commit({"config.json": b"{}", "model.safetensors": BODY})])
@@ -37,7 +37,7 @@ def client(proxy_url: str, hub: LocalHub) -> Iterator[urllib3.ProxyManager]:
 
 
 def test_the_forward_proxy_finds_both_origins_and_counts_them(hub: LocalHub) -> None:
-    with Forward(hub.addresses) as forward, client(forward.url, hub) as pool:
+    with ForwardProxy(hub.addresses) as forward, client(forward.url, hub) as pool:
         assert pool.request("GET", f"{ENDPOINT}/org/name/resolve/main/model.safetensors").data == BODY
         assert pool.request("GET", f"{ENDPOINT}/api/models/org/name").json()["id"] == "org/name"
         assert forward.tunnels == {NAMES["hub"]: 1, NAMES["cdn"]: 1}
@@ -49,7 +49,7 @@ def test_the_forward_proxy_finds_both_origins_and_counts_them(hub: LocalHub) -> 
     ("answer", "message"), [({"cut": 1000}, "IncompleteRead"), ({"reset": 1000}, "Connection broken")]
 )
 def test_the_forward_proxy_passes_ends_on(hub: LocalHub, answer: dict[str, int], message: str) -> None:
-    with Forward(hub.addresses) as forward, client(forward.url, hub) as pool:
+    with ForwardProxy(hub.addresses) as forward, client(forward.url, hub) as pool:
         hub.answer(Answer(on="cdn", **answer))
         with pytest.raises(urllib3.exceptions.ProtocolError, match=message):
             pool.request("GET", f"{ENDPOINT}/org/name/resolve/main/model.safetensors")
@@ -69,7 +69,7 @@ def test_the_forward_proxy_passes_ends_on(hub: LocalHub, answer: dict[str, int],
 def test_the_forward_proxy_refuses(request_line: str, status: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         dead = gone.getsockname()
-    with Forward({"dead.test": dead}) as forward, _connect(forward) as sock:
+    with ForwardProxy({"dead.test": dead}) as forward, _connect(forward) as sock:
         sock.sendall(f"{request_line} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         answer = sock.makefile("rb").read()
         assert answer.split()[1] == status
@@ -77,14 +77,18 @@ def test_the_forward_proxy_refuses(request_line: str, status: bytes) -> None:
 
 
 def test_a_live_forward_proxy_asks_the_dns() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as origin, Forward({}, live=True) as forward, _connect(forward) as sock:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as origin,
+        ForwardProxy({}, live=True) as forward,
+        _connect(forward) as sock,
+    ):
         sock.sendall(f"CONNECT localhost:{origin.getsockname()[1]} HTTP/1.1\r\n\r\n".encode())
         assert sock.recv(100).startswith(b"HTTP/1.1 200")
         origin.accept()[0].close()
 
 
 def test_the_forward_proxy_stops_under_its_clients() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as origin, Forward({"a.test": origin.getsockname()}) as forward:
+    with socket.create_server(("127.0.0.1", 0)) as origin, ForwardProxy({"a.test": origin.getsockname()}) as forward:
         idle, open_tunnel = _connect(forward), _connect(forward)
         open_tunnel.sendall(b"CONNECT a.test:443 HTTP/1.1\r\n\r\n")
         assert open_tunnel.recv(100).startswith(b"HTTP/1.1 200")
@@ -165,6 +169,6 @@ def test_toxics_act_on_the_traffic_of_both_origins(toxiproxy: Server) -> None:
     assert 3_000_000 <= after - before < 3_060_000
 
 
-def _connect(forward: Forward) -> socket.socket:
+def _connect(forward: ForwardProxy) -> socket.socket:
     host, _, port = forward.url.removeprefix("http://").partition(":")
     return socket.create_connection((host, int(port)), timeout=20)

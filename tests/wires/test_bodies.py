@@ -9,18 +9,8 @@ import pytest
 
 from phaita_loader import Corrupt, ModelDownloadError, ModelRequest, Unreachable, fetch
 from tests.hub import Answer
-from tests.wires.support import (
-    MIB,
-    NAME,
-    QUICK,
-    WEIGHTS,
-    RawServer,
-    assert_whole,
-    bodies,
-    read_head,
-    repo,
-    sent,
-)
+from tests.support.servers import RawServer, read_head
+from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, assert_whole, bodies, repo, sent
 
 SIZE = 3 * MIB
 ONCE = dataclasses.replace(QUICK, attempts=1)

@@ -12,19 +12,8 @@ from filelock import FileLock
 
 from phaita_loader import DeadlineExceeded, ModelRequest, fetch
 from tests.hub import Answer
-from tests.wires.support import (
-    MIB,
-    NAME,
-    QUICK,
-    WEIGHTS,
-    RawServer,
-    bodies,
-    drip,
-    forward_to,
-    fresh_process,
-    read_head,
-    repo,
-)
+from tests.support.servers import RawServer, drip, forward_to, read_head
+from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, bodies, fresh_process, repo
 
 DEADLINE = 0.5
 # Patience that outlasts the test wherever the deadline is not kept.

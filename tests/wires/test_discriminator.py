@@ -29,18 +29,11 @@ def phaita():
 
 
 @pytest.fixture
-def serve_replica(serve):
-    """The local Hub with one replica."""
-    replicas = import_module("tests.hub.replicas")
-    return lambda name: serve(replicas.replica(name, size="tiny"))
-
-
-@pytest.fixture
-def around(serve_replica, client, phaita):
+def around(serve_replicas, client, phaita):
     """A discriminator around a replica, with the default sizes."""
 
     def made(name, **options):
-        hub = client(serve_replica(name))
+        hub = client(serve_replicas(name))
         return phaita.DiagnosisDiscriminator.from_pretrained(name, hub=hub, policy=QUICK, **options)
 
     return made
@@ -69,8 +62,8 @@ def listings(hub):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_an_encoder_comes_with_its_own_weights_and_untrained_heads(serve_replica, client, phaita, torch, name):
-    served = serve_replica(name)
+def test_an_encoder_comes_with_its_own_weights_and_untrained_heads(serve_replicas, client, phaita, torch, name):
+    served = serve_replicas(name)
     hub = client(served)
     model = phaita.DiagnosisDiscriminator.from_pretrained(name, hub=hub, policy=QUICK)
     assert len(listings(served)) == 1
@@ -114,11 +107,11 @@ def test_real_weights_read_alike_texts_alike(around, torch):
     assert alike > 0.5 > 0.2 > apart
 
 
-def test_what_is_left_out_on_purpose_alarms_nobody(around, serve_replica, client):
+def test_what_is_left_out_on_purpose_alarms_nobody(around, serve_replicas, client):
     with heard() as messages:
         model = around(MINILM)
         assert messages == []
-        loaded = load(MINILM, hub=client(serve_replica(MINILM)), policy=QUICK, fast=False, add_pooling_layer=False)
+        loaded = load(MINILM, hub=client(serve_replicas(MINILM)), policy=QUICK, fast=False, add_pooling_layer=False)
         assert "UNEXPECTED" in messages[0]
     assert loaded.model.state_dict().keys() == model.encoder.state_dict().keys()
 
@@ -136,8 +129,8 @@ def test_what_is_missing_is_said(serve, client, phaita):
     assert "MISSING" in messages[0]
 
 
-def test_a_name_an_encoder_or_a_config_decide_what_is_fetched(serve_replica, client, phaita):
-    served = serve_replica(DEBERTA)
+def test_a_name_an_encoder_or_a_config_decide_what_is_fetched(serve_replicas, client, phaita):
+    served = serve_replicas(DEBERTA)
     options = {"hub": client(served), "policy": QUICK}
     from_pretrained = phaita.DiagnosisDiscriminator.from_pretrained
     assert from_pretrained(**options).config.encoder == DEBERTA
@@ -207,8 +200,8 @@ def test_a_revision_may_be_named(serve, client, cache, checkpoint, trained, phai
     assert predicted(model) == predicted(trained)
 
 
-def test_a_deadline_holds(serve_replica, client, phaita):
-    served = serve_replica(DEBERTA)
+def test_a_deadline_holds(serve_replicas, client, phaita):
+    served = serve_replicas(DEBERTA)
     served.answer(Answer(on="both", delay=30.0, times=None))
     policy = Policy(deadline=0.2)
     with pytest.raises(DeadlineExceeded):

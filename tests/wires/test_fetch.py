@@ -13,21 +13,8 @@ from phaita_loader import ModelRequest, NotCached, NotFound, StorageError, fetch
 from phaita_loader.cli import main
 from tests.hub import Answer, Commit, Repo
 from tests.hub.content import git_sha1
-from tests.wires.support import (
-    MIB,
-    NAME,
-    QUICK,
-    WEIGHTS,
-    RawServer,
-    assert_whole,
-    forward_to,
-    fresh_process,
-    nobody,
-    read_head,
-    repo,
-    safetensors,
-    small_files,
-)
+from tests.support.servers import RawServer, forward_to, nobody, read_head
+from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, assert_whole, fresh_process, repo, small_files, weights
 
 
 def two_commits() -> Repo:
@@ -35,8 +22,8 @@ def two_commits() -> Repo:
     return Repo(
         NAME,
         [
-            Commit({**small_files("old"), WEIGHTS: safetensors(1000, 1)}),
-            Commit({**small_files("new"), WEIGHTS: safetensors(1000, 2)}),
+            Commit({**small_files("old"), WEIGHTS: weights(1000, 1)}),
+            Commit({**small_files("new"), WEIGHTS: weights(1000, 2)}),
         ],
         tags={"v1": 0},
     )

@@ -33,19 +33,12 @@ def phaita():
 
 
 @pytest.fixture
-def served(serve):
-    """A local Hub with these replicas, tiny ones."""
-    replicas = import_module("tests.hub.replicas")
-    return lambda *names: serve(*(replicas.replica(name) for name in names))
-
-
-@pytest.fixture
-def made(served, client, phaita):
+def made(serve_replicas, client, phaita):
     """A generator from a replica, on the CPU, with short complaints that nothing but a token ends."""
 
     def loaded(name, **options):
         config = phaita.ComplaintConfig(max_new_tokens=10, stop=())
-        hub = client(served(name))
+        hub = client(serve_replicas(name))
         defaults = {"hub": hub, "policy": QUICK, "device": "cpu", "config": config}
         return phaita.ComplaintGenerator.from_pretrained(name, **{**defaults, **options})
 
@@ -64,14 +57,14 @@ def test_a_generator_comes_from_the_hub(made, torch, name):
     assert complaints == generator.generate_complaints(PEOPLE, seed=1)
 
 
-def test_the_default_is_mistral(served, client, phaita):
-    hub = client(served(MISTRAL))
+def test_the_default_is_mistral(serve_replicas, client, phaita):
+    hub = client(serve_replicas(MISTRAL))
     generator = phaita.ComplaintGenerator.from_pretrained(hub=hub, policy=QUICK, device="cpu")
     assert generator.model.config.model_type == "mistral"
 
 
-def test_a_config_names_the_model(served, client, phaita):
-    options = {"hub": client(served("gpt2")), "policy": QUICK, "device": "cpu"}
+def test_a_config_names_the_model(serve_replicas, client, phaita):
+    options = {"hub": client(serve_replicas("gpt2")), "policy": QUICK, "device": "cpu"}
     settings = Config(model=ModelConfig(mistral_model="gpt2"))
     generator = phaita.ComplaintGenerator.from_pretrained(config=settings, **options)
     assert generator.model.config.model_type == "gpt2"
@@ -124,7 +117,7 @@ def test_a_complaints_log_probability_does_not_depend_on_its_batch(made, torch, 
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-3)
 
 
-def test_what_is_saved_loads_as_the_same(made, served, serve, client, tmp_path, phaita, torch):
+def test_what_is_saved_loads_as_the_same(made, serve, client, tmp_path, phaita, torch):
     """A model that was trained on here goes out as transformers saves it, and comes back through a Hub."""
     first = made(MISTRAL)
     with torch.no_grad():
@@ -144,15 +137,15 @@ def test_another_revision(made, torch):
     assert not torch.equal(newest.model.lm_head.weight, older.model.lm_head.weight)
 
 
-def test_a_failed_load_raises(served, client, phaita):
+def test_a_failed_load_raises(serve_replicas, client, phaita):
     with pytest.raises(NotFound, match=MISTRAL):
-        phaita.ComplaintGenerator.from_pretrained(hub=client(served("gpt2")), policy=QUICK)
+        phaita.ComplaintGenerator.from_pretrained(hub=client(serve_replicas("gpt2")), policy=QUICK)
 
 
-def test_templates_stand_in_only_where_they_are_asked_for(served, client, phaita, caplog):
+def test_templates_stand_in_only_where_they_are_asked_for(serve_replicas, client, phaita, caplog):
     with caplog.at_level(logging.WARNING, "phaita"):
         stand_in = phaita.ComplaintGenerator.from_pretrained(
-            hub=client(served("gpt2")), policy=QUICK, fallback="template"
+            hub=client(serve_replicas("gpt2")), policy=QUICK, fallback="template"
         )
     assert type(stand_in) is TemplateComplaintGenerator
     assert stand_in.kind == "template"
@@ -168,8 +161,8 @@ def test_templates_do_not_stand_in_for_a_model_that_loads(made, phaita):
     assert type(made("gpt2", fallback="template")) is phaita.ComplaintGenerator
 
 
-def test_templates_do_not_hide_a_mistake(served, client, phaita):
-    hub = served("gpt2")
+def test_templates_do_not_hide_a_mistake(serve_replicas, client, phaita):
+    hub = serve_replicas("gpt2")
     with pytest.raises(ValueError, match="repo_id"):
         phaita.ComplaintGenerator.from_pretrained("not a repo", hub=client(hub), fallback="template")
     with pytest.raises(ValueError, match='"template"'):
@@ -177,8 +170,8 @@ def test_templates_do_not_hide_a_mistake(served, client, phaita):
     assert not hub.seen
 
 
-def test_four_bits_need_cuda_and_the_extra(served, client, phaita):
-    hub = served("gpt2")
+def test_four_bits_need_cuda_and_the_extra(serve_replicas, client, phaita):
+    hub = serve_replicas("gpt2")
     with pytest.raises(InitialisationError, match=r"phaita-models\[4bit\]"):
         phaita.ComplaintGenerator.from_pretrained("gpt2", hub=client(hub), device="cpu", quantize=True)
     assert not hub.seen

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from phaita_loader import ModelDownloadError, Policy, fetch
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
-from tests.wires.support import NAME, RawServer, read_head
+from tests.support.servers import RawServer, read_head
+from tests.wires.support import NAME
 
 COMMIT = "c" * 40
 CONFIG = b'{"model_type": "bert"}'

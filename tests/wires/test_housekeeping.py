@@ -22,10 +22,10 @@ from tests.wires.support import (
     assert_whole,
     fetching,
     fresh_process,
-    safetensors,
     sent,
     small_files,
     wait_until,
+    weights,
 )
 
 ONCE = dataclasses.replace(QUICK, attempts=1)
@@ -33,7 +33,7 @@ ONCE = dataclasses.replace(QUICK, attempts=1)
 
 def served() -> Repo:
     """Two commits, of which `main` is the second; the large file differs."""
-    old, new = ({**small_files(tag), WEIGHTS: safetensors(3 * MIB, seed)} for tag, seed in (("old", 1), ("new", 2)))
+    old, new = ({**small_files(tag), WEIGHTS: weights(3 * MIB, seed)} for tag, seed in (("old", 1), ("new", 2)))
     return Repo(NAME, [Commit(old), Commit(new)], tags={"v1": 0})
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from phaita_loader import Hub, NotFound, Unreachable, fetch
 from tests.hub import Answer
-from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, RawServer, assert_whole, bodies, drip, nobody, repo
+from tests.support.servers import RawServer, drip, nobody
+from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, assert_whole, bodies, repo
 
 TOKEN = "hf_SecretSecretSecret"
 ONCE = dataclasses.replace(QUICK, attempts=1)

@@ -16,22 +16,9 @@ from phaita_loader import DeadlineExceeded, NotFound, Unreachable, fetch
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
 from tests.hub import Answer
-from tests.wires.proxy import Proxy, running
-from tests.wires.support import (
-    MIB,
-    NAME,
-    QUICK,
-    WEIGHTS,
-    RawServer,
-    assert_whole,
-    bodies,
-    drip,
-    forward_to,
-    nobody,
-    read_head,
-    repo,
-    sent,
-)
+from tests.support.forward_proxy import ForwardProxy
+from tests.support.servers import RawServer, drip, forward_to, nobody, read_head
+from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, assert_whole, bodies, repo, sent
 
 ONCE = dataclasses.replace(QUICK, attempts=1)
 TOKEN = "hf_SecretSecretSecret"
@@ -61,7 +48,7 @@ def given():
 def test_a_pool_of_the_users_makes_every_request(serve, client):
     served = repo(MIB)
     hub = serve(served)
-    with running(Proxy("user:p@ss")) as proxy:
+    with ForwardProxy(live=True, plain=True, password="user:p@ss") as proxy:
         headers = urllib3.make_headers(proxy_basic_auth="user:p@ss")
         with urllib3.ProxyManager(proxy.url.replace("user:p@ss@", ""), proxy_headers=headers) as pool:
             assert_whole(fetch(NAME, hub=client(hub, pool=pool), policy=QUICK), served)

@@ -10,9 +10,10 @@ import trustme
 from huggingface_hub import close_session
 
 from phaita_loader import AccessDenied, Backoff, Policy, Unreachable, fetch
-from tests.wires.proxy import Proxy, running, tls_front
-from tests.wires.socks_proxy import socks_proxy
-from tests.wires.support import MIB, NAME, QUICK, RawServer, assert_whole, bodies, read_head, repo
+from tests.support.forward_proxy import ForwardProxy
+from tests.support.servers import RawServer, read_head, tls_front
+from tests.support.socks_proxy import socks_proxy
+from tests.wires.support import MIB, NAME, QUICK, assert_whole, bodies, repo
 
 SLEEPY = Policy(attempts=3, timeout=100, connect=5, backoff=Backoff(first=60))
 PASSWORD = "user:p%40ss"
@@ -34,7 +35,7 @@ def environment(monkeypatch):
 
 @pytest.fixture
 def proxy():
-    with running(Proxy("user:p@ss")) as started:
+    with ForwardProxy(live=True, plain=True, password="user:p@ss") as started:
         started.url = started.url.replace("p@ss", "p%40ss")
         yield started
 
@@ -158,7 +159,7 @@ def test_a_socks_proxy_that_refuses_or_is_gone(serve, client, environment, user)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_dead_proxy_is_worth_another_attempt(client, environment, scheme):
     """And it is the proxy that is told of, though the other scheme's may be alive."""
-    with running(Proxy()) as gone:
+    with ForwardProxy(live=True, plain=True) as gone:
         pass
     environment(**{f"{scheme.upper()}_PROXY": gone.url})
     with pytest.raises(Unreachable, match=r"the proxy .* can't be reached") as caught:

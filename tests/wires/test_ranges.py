@@ -11,7 +11,8 @@ import pytest
 
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
-from tests.wires.support import NAME, RawServer, read_head
+from tests.support.servers import RawServer, read_head
+from tests.wires.support import NAME
 
 DATA = bytes(range(256)) * 4
 FILE = RemoteFile("model.safetensors", len(DATA), "a" * 64, "sha256")

@@ -38,11 +38,11 @@ def replica():
 
 
 @pytest.fixture
-def scorer(serve, client, realism, replica):
+def scorer(serve_replicas, client, realism):
     """A scorer from replicas of these encoders and of gpt2."""
 
     def made(*encoders, **options):
-        hub = client(serve(*map(replica, encoders), replica("gpt2")))
+        hub = client(serve_replicas(*encoders, "gpt2"))
         return realism.RealismScorer.from_pretrained(hub=hub, policy=QUICK, **options)
 
     return made
@@ -73,8 +73,8 @@ def test_bytes_that_are_no_model_are_passed_over(serve, client, realism, replica
     assert "can't be built" in made.passed_over[CLINICAL]
 
 
-def test_a_config_names_the_models(serve, client, realism, replica):
-    hub = client(serve(replica(MINILM), replica("gpt2"), replica("bert-base-uncased")))
+def test_a_config_names_the_models(serve_replicas, client, realism):
+    hub = client(serve_replicas(MINILM, "gpt2", "bert-base-uncased"))
     settings = Config(model=ModelConfig(realism_encoders=(CLINICAL, MINILM), perplexity_model="gpt2"))
     made = realism.RealismScorer.from_pretrained(config=settings, hub=hub, policy=QUICK)
     assert (made.encoder_name, list(made.passed_over)) == (MINILM, [CLINICAL])
@@ -99,8 +99,8 @@ def test_when_none_loads_the_first_error_is_raised(scorer):
         scorer()
 
 
-def test_the_language_model_has_no_stand_in(serve, client, realism, replica):
-    hub = client(serve(replica("bert-base-uncased")))
+def test_the_language_model_has_no_stand_in(serve_replicas, client, realism):
+    hub = client(serve_replicas("bert-base-uncased"))
     with pytest.raises(NotFound, match="gpt2"):
         realism.RealismScorer.from_pretrained(["bert-base-uncased"], hub=hub, policy=QUICK)
 
@@ -119,8 +119,8 @@ def test_after_the_deadline_nothing_is_tried(serve, client, realism):
     assert not hub.seen
 
 
-def test_phaitas_factory(serve, client, realism, replica):
-    hub = client(serve(replica(CLINICAL), replica("bert-base-uncased"), replica("gpt2")))
+def test_phaitas_factory(serve_replicas, client, realism):
+    hub = client(serve_replicas(CLINICAL, "bert-base-uncased", "gpt2"))
     assert realism.create_realism_scorer(hub=hub).encoder_name == CLINICAL
     assert realism.create_realism_scorer(use_medical_model=False, hub=hub).encoder_name == "bert-base-uncased"
     assert realism.create_realism_scorer(MINILM, True, "cpu", hub=hub).encoder_name == CLINICAL
@@ -145,10 +145,10 @@ def test_its_memory_is_freed(scorer):
 
 
 @pytest.mark.cuda
-def test_scores_on_a_cuda_device(serve, client, realism, replica, torch):
+def test_scores_on_a_cuda_device(serve_replicas, client, realism, torch):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    hub = client(serve(replica(CLINICAL), replica("gpt2")))
+    hub = client(serve_replicas(CLINICAL, "gpt2"))
     there = realism.create_realism_scorer(hub=hub)
     scores = there.get_detailed_scores(TEXTS)
     assert {score.device.type for score in scores.values()} == {"cuda"}
@@ -201,9 +201,9 @@ def language_model(fluent, torch):
 
 
 @pytest.fixture
-def knowing(serve, client, realism, replica, language_model):
+def knowing(serve_replicas, client, realism, language_model):
     """A scorer of real weights: MiniLM's own, and those of the language model that was trained here."""
-    loaded = load(MINILM, hub=client(serve(replica(MINILM))), policy=QUICK)
+    loaded = load(MINILM, hub=client(serve_replicas(MINILM)), policy=QUICK)
     return realism.RealismScorer(loaded.model, loaded.tokenizer, *language_model)
 
 

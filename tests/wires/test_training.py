@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from importlib import import_module
 
 import pytest
+
+from tests.support.environment import same_environment
 
 pytestmark = pytest.mark.torch
 
@@ -16,11 +17,10 @@ BERT = "bert-base-uncased"
 
 
 @pytest.fixture
-def command(serve, tmp_path):
+def command(serve_replicas, tmp_path):
     """Run it in a fresh process whose Hub is the local one."""
-    hub = serve(import_module("tests.hub.replicas").replica(BERT, size="tiny"))
-    path = os.pathsep.join(path for path in sys.path if path)
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": path}
+    hub = serve_replicas(BERT)
+    environment = same_environment(HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "home"))
 
     def made(*arguments):
         whole = [sys.executable, "-m", "phaita.training", "--out", str(tmp_path / "out"), *arguments]

@@ -19,8 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.fresh import environment
 from tests.hub import Commit, LocalHub, Repo
+from tests.support.environment import clean_environment
 
 from .origin import Origin
 
@@ -120,7 +120,7 @@ def _installed(contender: str) -> bool:
 def _run(job: dict[str, str], endpoint: str) -> Run:
     with subprocess.Popen(
         [sys.executable, "-P", str(_SCRIPT), json.dumps(job)],
-        env=environment(job["folder"], HF_ENDPOINT=endpoint),
+        env=clean_environment(job["folder"], HF_ENDPOINT=endpoint),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

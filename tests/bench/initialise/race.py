@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.device import synchronise
-from tests.bench.fresh import environment
+from tests.support.environment import clean_environment
 
 from .child import now
 from .cold import evict, resident
@@ -126,7 +126,7 @@ def _spawn(spec: LoadSpec, name: str, home: str, variables: Mapping[str, str], *
     return subprocess.Popen(
         [sys.executable, "-m", "tests.bench.initialise.child", json.dumps(job)],
         cwd=ROOT,
-        env=environment(home, **offline, **variables),
+        env=clean_environment(home, **offline, **variables),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

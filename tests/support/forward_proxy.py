@@ -1,14 +1,16 @@
-"""A forward proxy: opens tunnels (CONNECT) to the hosts that it knows, counts their bytes, adds no fault of its own."""
+"""A forward proxy: opens tunnels (CONNECT) to known hosts, counts their bytes and adds no fault of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import socket
 import struct
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
 _CHUNK = 1 << 16
 _STOP_SECONDS = 5.0
@@ -20,25 +22,39 @@ class _RefusedError(Exception):
     """No tunnel; the text is the status line."""
 
 
-class Forward:
-    """`with Forward(hub.addresses) as forward:` makes `forward.url` a proxy for the hosts of `addresses`.
+class ForwardProxy:
+    """`with ForwardProxy(hub.addresses) as forward:` makes `forward.url` a proxy for the hosts of `addresses`.
 
-    Any other host is refused with 403, unless `live`: then the DNS says where it is. `tunnels` and `received` tell how
-    many tunnels each host had and how many bytes came out of them. An end on one side, FIN or RST, is passed on.
+    Any other host is refused with 403, unless `live`: then the DNS says where it is. With `plain` the proxy forwards
+    requests for http URLs too, one a connection. With a `password` ("user:secret") it refuses requests without it.
+
+    `asked` lists the requests (method and target); `tunnels` and `received` tell how many tunnels each host had and how
+    many bytes came from it. An end on one side, FIN or RST, is passed on.
     """
 
-    def __init__(self, addresses: Mapping[str, tuple[str, int]], *, live: bool = False) -> None:
-        self._addresses = dict(addresses)
+    def __init__(
+        self,
+        addresses: Mapping[str, tuple[str, int]] | None = None,
+        *,
+        live: bool = False,
+        plain: bool = False,
+        password: str | None = None,
+    ) -> None:
+        self._addresses = dict(addresses or {})
         self._live = live
+        self._plain = plain
+        self._password = password
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="forward", daemon=True)
         self._ready, self._stop = threading.Event(), asyncio.Event()
         self._open: set[asyncio.StreamWriter] = set()
+        self.asked: list[str] = []
         self.tunnels: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
 
-    def __enter__(self) -> Forward:
+    def __enter__(self) -> ForwardProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        user = "" if self._password is None else f"{self._password}@"
+        self.url = f"http://{user}127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread.start()
         self._ready.wait()
         return self
@@ -61,26 +77,48 @@ class Forward:
         with self._kept(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             head = await reader.readuntil(b"\r\n\r\n")
             try:
-                host, upstream = await self._dial(head)
+                method, host, port = self._destination(head)
+                upstream = await self._dial(host, port)
             except _RefusedError as refusal:
                 writer.write(f"HTTP/1.1 {refusal}\r\n\r\n".encode())
                 return
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            self.tunnels[host] += 1
+            if method == "CONNECT":
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                self.tunnels[host] += 1
+            else:
+                upstream[1].write(_for_origin(head))
             with self._kept(upstream[1]):
                 await asyncio.gather(
                     self._carry((reader, writer), upstream), self._carry(upstream, (reader, writer), host)
                 )
 
-    async def _dial(self, head: bytes) -> tuple[str, Streams]:
+    def _destination(self, head: bytes) -> tuple[str, str, int]:
+        """Return method, host and port of a request that this proxy serves. Raises _RefusedError for others."""
         method, target, *_ = [*head.decode("latin-1").split(maxsplit=2), "", ""]
+        self.asked.append(f"{method} {target}")
+        if not self._knows_password(head):
+            raise _RefusedError("407 Proxy Authentication Required")
+        if method == "GET" and self._plain:
+            url = urlsplit(target)
+            return method, url.hostname or "", url.port or 80
         host, _, port = target.rpartition(":")
         if method != "CONNECT" or not port.isdigit():
             raise _RefusedError("405 Tunnels only")
+        return method, host, int(port)
+
+    def _knows_password(self, head: bytes) -> bool:
+        """True if the request brings the password, or none is needed."""
+        if self._password is None:
+            return True
+        expected = f"Basic {base64.b64encode(self._password.encode()).decode()}"
+        headers = (line.partition(":") for line in head.decode("latin-1").split("\r\n"))
+        return any(name.lower() == "proxy-authorization" and value.strip() == expected for name, _, value in headers)
+
+    async def _dial(self, host: str, port: int) -> Streams:
         if host not in self._addresses and not self._live:
             raise _RefusedError("403 Unknown host")
         try:
-            return host, await asyncio.open_connection(*self._addresses.get(host, (host, int(port))))
+            return await asyncio.open_connection(*self._addresses.get(host, (host, port)))
         except (OSError, OverflowError, ValueError) as error:
             raise _RefusedError("502 Host out of reach") from error
 
@@ -103,6 +141,16 @@ class Forward:
         finally:
             self._open.discard(writer)
             writer.close()
+
+
+def _for_origin(head: bytes) -> bytes:
+    """Return the request as the origin expects it: with its path for a target, and no header for the proxy."""
+    first, *headers = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+    method, target, version = first.split()
+    path = urlsplit(target)._replace(scheme="", netloc="").geturl()
+    kept = [line for line in headers if not line.lower().startswith(("proxy-", "connection:"))]
+    # One request a connection: the next one could be for another origin.
+    return "\r\n".join([f"{method} {path} {version}", *kept, "Connection: close", "", ""]).encode("latin-1")
 
 
 def reset(*writers: asyncio.StreamWriter) -> None:

@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Mapping
 
-from tests.wires.support import RawServer, pipe
+from tests.support.servers import RawServer, pipe
 
 
 def socks_proxy(
