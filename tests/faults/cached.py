@@ -1,4 +1,4 @@
-"""What is in a contender's cache before the call: an earlier call without faults, and what happened to it since."""
+"""The state of a contender's cache before the call: filled by a call without faults, then changed by the scenario."""
 
 from __future__ import annotations
 

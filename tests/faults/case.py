@@ -25,7 +25,7 @@ _MODEL = ("config.json", "*.safetensors")
 NEEDS = {"phaita_loader": _MODEL, "huggingface_hub": ("*",), "transformers": _MODEL}
 """Files without which a contender's "loaded" is not believed, as patterns."""
 _OWN = "/api/agent-harnesses"
-"""What huggingface_hub asks for once a day, whatever it is used for: no request of the contender's."""
+"""The request that huggingface_hub makes once a day for itself; it does not count as the contender's."""
 
 
 def run(case: Case, repo: Repo, server: Server, folder: Path) -> Outcome:
@@ -47,7 +47,7 @@ def run(case: Case, repo: Repo, server: Server, folder: Path) -> Outcome:
 
 
 def _arrange(scenario: Scenario, spec: CallSpec, topology: Topology, folder: Path) -> None:
-    """Whatever comes before the call, the faults of the wires aside."""
+    """Prepare the cache and the Hub before the call; faults of the network come later."""
     if scenario.cached:
         _fill(replace(spec, endpoint=topology.hub.url), folder / "before")
         cached.spoil(scenario.prepare, spec.home)

@@ -10,7 +10,7 @@ from tests.faults.scenario import Scenario, in_order, read_all
 
 @dataclass(frozen=True)
 class Case:
-    """A scenario as its lane plays it, and who plays."""
+    """A scenario as its lane runs it, and the contender that runs it."""
 
     scenario: Scenario
     contender: str
@@ -18,7 +18,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What `-k` selects by."""
+        """The name that `-k` selects by."""
         return f"{self.scenario.name}-{self.contender}"
 
 

@@ -1,4 +1,4 @@
-"""What runs in the fresh process: one unmodified client, one call, one result file.
+"""The fresh process of one unmodified client: one call, one result file.
 
 `python -P contender.py FOLDER`: `call.json` in the folder says what to call. A file `ready` marks that the libraries
 are imported; the call follows a byte on standard input, and `result.json` tells how it ended.
@@ -70,7 +70,7 @@ CONTENDERS: dict[str, Callable[[dict[str, Any]], Call]] = {
 
 
 def counted(attempts: Any) -> int:
-    """How many of the loader's failed attempts count against its policy."""
+    """Return the number of the loader's failed attempts that count against its policy."""
     return sum(attempt.counted for attempt in attempts)
 
 
@@ -104,7 +104,7 @@ def limit_disk(size: int | None) -> None:
 
 
 def leave() -> None:
-    """Standard input has ended: the harness is gone, and nobody would end this process at its cap."""
+    """End this process when standard input ends: without the harness nothing would end it at its cap."""
     while os.read(0, 1):
         pass
     os._exit(3)

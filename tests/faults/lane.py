@@ -23,18 +23,18 @@ from tests.support.forward_proxy import ForwardProxy
 LIVE_HOST = "huggingface.co"
 LIVE_REPO = "hf-internal-testing/tiny-random-bert"
 TELLING = ("clean", "cut_every_2mb", "reset_every_2mb", "silent_for_good", "refused_then_up")
-"""Scenarios that every run of the matrix plays on the proxy lane too."""
+"""Scenarios that every run of the matrix includes on the proxy lane too."""
 _ALL = "all"
 _TLS_LOSS = 20 << 10
 """Bytes: a record of 16 KiB, which can't be read in part, and a handshake with its certificate."""
 
 
 class LiveHubUnreachable(RuntimeError):
-    """There is no way from here to huggingface.co."""
+    """huggingface.co can't be reached from here."""
 
 
 class SharedProxy:
-    """The controls of one Toxiproxy through which all traffic goes: what is meant for one origin is done to both."""
+    """The controls of one Toxiproxy that carries all traffic: a fault for one origin applies to both."""
 
     def __init__(self, proxies: Proxies) -> None:
         self._proxies = proxies
@@ -70,7 +70,7 @@ class LiveHub:
 
 @dataclass(frozen=True)
 class Topology:
-    """One case's way to the Hub: what the contender is told, and what can be done to its traffic.
+    """The route of one case to the Hub: the contender's settings, and the controls of its traffic.
 
     `endpoint` and `environment` are the contender's; `cdn_url` is where the Hub sends it for large files. `forward` is
     the proxy that counts what comes from each host, on the lanes that have one.
@@ -116,10 +116,10 @@ LANES: Mapping[str, Lane] = {"quick": quick, "proxy": proxy, "live": live}
 
 
 def applies(scenario: Scenario, lane: str) -> bool:
-    """Does the scenario mean on this lane what it means on the quick one?
+    """True if the scenario means on this lane what it means on the quick one.
 
     One Toxiproxy can't tell origins apart: what is meant for one is done to both. That is as good where it is meant for
-    the Hub's own origin, which is asked first; what is meant for the CDN must spare small answers. The live Hub plays
+    the Hub's own origin, which is asked first; what is meant for the CDN must spare small answers. The live Hub gives
     no answers, has no repo prepared, and is spared large files and several processes.
     """
     if lane == "quick":
@@ -142,7 +142,7 @@ def _needs_own_hub(scenario: Scenario) -> bool:
 
 
 def on(scenario: Scenario, lane: str) -> Scenario:
-    """The scenario as this lane plays it; in the report a lane is a class of its own."""
+    """Return the scenario as this lane runs it; in the report a lane is a class of its own."""
     if lane == "quick":
         return scenario
     named = replace(scenario, name=f"{lane}_{scenario.name}")
@@ -162,7 +162,7 @@ def _over_tls(scenario: Scenario) -> Expect:
 
 
 def scenarios(all_of_them: Sequence[Scenario], lane: str, *, telling: bool = False) -> tuple[Scenario, ...]:
-    """What a lane plays; with `telling` the few that say most."""
+    """Return the scenarios that a lane runs; with `telling` the few that say most."""
     chosen = (one for one in all_of_them if applies(one, lane) and (not telling or one.name in TELLING))
     return tuple(on(one, lane) for one in chosen)
 
@@ -190,7 +190,7 @@ class LiveRepo:
 
 
 def live_repo(repo_id: str = LIVE_REPO) -> LiveRepo:
-    """What the live Hub says of a repo, asked without any fault between; LiveHubUnreachable without a network."""
+    """Return the live Hub's listing of a repo, without faults. Raises LiveHubUnreachable without a network."""
     from huggingface_hub import HfApi
 
     reach(LIVE_HOST)

@@ -23,7 +23,7 @@ _OUTPUT = 4000  # characters of it that are kept
 
 @dataclass(frozen=True)
 class CallSpec:
-    """What a process is to call, and under which conditions. `home` becomes its HF_HOME."""
+    """The call that a process makes, and its conditions. `home` becomes its HF_HOME."""
 
     contender: str
     repo: str
@@ -72,12 +72,12 @@ class Process:
 
     @property
     def ready(self) -> bool:
-        """Are its libraries imported?"""
+        """True if its libraries are imported."""
         return (self._folder / "ready").exists()
 
     @property
     def ended(self) -> bool:
-        """Is it over, in whatever way?"""
+        """True if it has ended, for any reason."""
         return self._process.poll() is not None
 
     def go(self) -> None:
@@ -92,7 +92,7 @@ class Process:
         self._process.wait()
 
     def result(self, killed_at: float | None = None) -> dict[str, Any]:
-        """What it wrote; else "hung" where it was killed at the cap, or "crashed", with the last line that it said."""
+        """Return its result; without one "hung" if it was killed at the cap, else "crashed", with its last line."""
         output = (self._folder / "output.txt").read_text(encoding="utf-8", errors="replace")[-_OUTPUT:]
         file = self._folder / "result.json"
         if file.exists():

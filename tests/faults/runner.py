@@ -77,7 +77,7 @@ class Runner:
             time.sleep(_TICK_SECONDS)
 
     def _wait(self, done: Callable[[], bool]) -> bool:
-        """Wait until it is so; True if the cap came first."""
+        """Wait for the condition. True if the cap came first."""
         while not done():
             elapsed = time.monotonic() - self._begin
             if elapsed > self._scenario.cap:

@@ -50,7 +50,7 @@ class Scenario:
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """Where the toxics act."""
+        """The origins on which the toxics act."""
         return ORIGINS if self.on == "both" else (self.on,)
 
     @property
@@ -60,7 +60,7 @@ class Scenario:
 
     @property
     def cached(self) -> bool:
-        """Has there been an earlier call without faults?"""
+        """True if an earlier call without faults fills the cache."""
         return self.prepare in CACHED
 
 

@@ -36,7 +36,7 @@ class Lift:
     for_seconds: float | None = None
 
     def gone(self, elapsed: float) -> bool:
-        """Is the fault away now?"""
+        """True if the fault is lifted now."""
         if self.for_seconds is not None:
             elapsed %= self.after_seconds + self.for_seconds
         return elapsed >= self.after_seconds
@@ -44,7 +44,7 @@ class Lift:
 
 @dataclass(frozen=True)
 class Expect:
-    """What the loader has to do; None is no demand. `within` is seconds of the call.
+    """The required result of the loader; None demands nothing. `within` is seconds of the call.
 
     `requests_max` counts what reached the Hub and its CDN; `says` is a text in its message or its output.
     """

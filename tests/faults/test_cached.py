@@ -1,4 +1,4 @@
-"""What a scenario does to a cache, it does to exactly that."""
+"""Each state of a cache that a scenario can ask for changes that and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the fault comes and goes, and what comes and goes."""
+"""The times at which a fault begins and ends, and its parts."""
 
 from __future__ import annotations
 

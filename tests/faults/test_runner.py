@@ -1,4 +1,4 @@
-"""Processes that stand in for contenders: who is told to go, who is killed, and what is made of the results."""
+"""Fake processes of contenders: the order of starts and kills, and the merged result."""
 
 from __future__ import annotations
 

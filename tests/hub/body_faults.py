@@ -1,4 +1,4 @@
-"""What answers do to a body on its way: one class a kind."""
+"""The faults of a body in transit: one class a kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CutError(Exception):
 
 @dataclass(frozen=True)
 class FaultyResponse:
-    """One response that an answer acts on."""
+    """A response that an answer acts on."""
 
     answer: Answer
     span: Span
@@ -33,12 +33,12 @@ class FaultyResponse:
 
     @property
     def connection(self) -> Connection:
-        """What the response goes out over."""
+        """The connection that carries the response."""
         return connection(self.scope)
 
 
 class BodyFault:
-    """Gets the messages of one response and sends what becomes of them."""
+    """Receives the messages of one response and sends them changed."""
 
     def __init__(self, response: FaultyResponse) -> None:
         self.response = response

@@ -1,4 +1,4 @@
-"""Queued answers, and the ASGI layer that plays them."""
+"""Queued answers, and the ASGI layer that applies them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _due(queued: _Queued) -> bool:
 
 
 class Faults:
-    """Plays queued answers in front of one origin's app."""
+    """Applies queued answers in front of one origin's app."""
 
     def __init__(self, app: ASGIApp, origin: str, queue: FaultQueue) -> None:
         self._app = app
@@ -89,7 +89,7 @@ class Faults:
         return None
 
     async def _begin(self, answer: Answer, scope: Scope) -> Response | None:
-        """What an answer does before anything is sent, and the response that stands in for the honest one."""
+        """Apply an answer before anything is sent, and return the response that replaces the correct one."""
         if answer.delay is not None:
             await connection(scope).wait(answer.delay)
         if answer.close_before_answer:
@@ -106,7 +106,7 @@ class Faults:
         return here and method and ranged and re.search(answer.match, target) is not None
 
     def _disturbing(self, scope: Scope, send: Send) -> Send:
-        """A `send` that looks for a body answer when a body begins, and plays it."""
+        """Return a `send` that looks for a body answer when a body begins, and applies it."""
         fault: BodyFault | None = None
 
         async def disturbed(message: Message) -> None:
@@ -131,7 +131,7 @@ class Faults:
 
 
 def _reaches(answer: Answer, span: Span) -> bool:
-    """Does the body hold the byte that the answer is about?"""
+    """True if the body holds the byte on which the answer acts."""
     if answer.flip is not None:
         return span.start <= answer.flip < span.stop
     points = (answer.cut, answer.reset, answer.after)
@@ -139,7 +139,7 @@ def _reaches(answer: Answer, span: Span) -> bool:
 
 
 def _body(start: Message) -> tuple[Span | None, bool]:
-    """Which bytes a response brings, and whether they are a file's; None for a redirect or a refusal."""
+    """Return the bytes that a response brings, and True if they are a file's; None for a redirect or a refusal."""
     headers = Headers(raw=start["headers"])
     if start["status"] == 206:
         first, _, last = headers["content-range"].removeprefix("bytes ").partition("/")[0].partition("-")

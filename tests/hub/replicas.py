@@ -47,7 +47,7 @@ def replica(repo_id: str, size: str = "tiny", *, layers: int | None = None) -> R
 
 
 def cache_folder() -> Path:
-    """Where built replicas are kept; other versions of the libraries build their own."""
+    """Return the folder of built replicas; other versions of the libraries build their own."""
     root = Path(os.environ.get("PHAITA_REPLICAS") or _ROOT / ".cache" / "replicas")
     try:
         libraries = "-".join(f"{name}{version(name)}" for name in _LIBRARIES)

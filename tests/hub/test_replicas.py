@@ -70,7 +70,7 @@ def running(repos: Mapping[str, Repo]) -> Iterator[LocalHub]:
 
 @dataclass(frozen=True)
 class Loads:
-    """What a process that loaded every replica found, and what it asked for."""
+    """The findings and the requests of a process that loaded every replica."""
 
     results: Mapping[tuple[str, str, str], Any]
     seen: tuple[Seen, ...]

@@ -19,7 +19,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _RefusedError(Exception):
-    """No tunnel; the text is the status line."""
+    """The request is refused; the text is the status line."""
 
 
 class ForwardProxy:
@@ -123,7 +123,7 @@ class ForwardProxy:
             raise _RefusedError("502 Host out of reach") from error
 
     async def _carry(self, source: Streams, target: Streams, count_for: str = "") -> None:
-        """Bytes from one side to the other until it ends; an end by force ends both."""
+        """Carry bytes from one side to the other until it ends; a reset ends both."""
         try:
             while chunk := await source[0].read(_CHUNK):
                 self.received[count_for] += len(chunk) if count_for else 0

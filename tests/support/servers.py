@@ -56,7 +56,7 @@ class RawServer:
 
 
 def nobody() -> str:
-    """The URL of a port on which nobody listens."""
+    """Return the URL of a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 

@@ -12,8 +12,10 @@ from tests.support.servers import RawServer, pipe
 def socks_proxy(
     asked: list[tuple[str, int]], password: tuple[str, str] | None = None, names: Mapping[str, str] | None = None
 ) -> RawServer:
-    """Connects to whatever it is asked for by address or name (`names` are those that it alone knows); `asked` is what
-    came."""
+    """Return a proxy that connects to any address or name; `names` are those that it alone knows.
+
+    `asked` collects the destinations that clients name.
+    """
 
     def talk(connection: socket.socket) -> None:
         if not _greeted(connection, password):

@@ -28,7 +28,7 @@ def weights(size: int, seed: int = 0) -> bytes:
 
 
 def small_files(tag: str = "a") -> dict[str, bytes | Path]:
-    """What lies beside the weights; the README is not what a loader asks for."""
+    """Return the files beside the weights; a loader does not ask for the README."""
     config = json.dumps({"model_type": "bert", "tag": tag}).encode()
     return {"config.json": config, "tokenizer.json": b'{"version": "1.0"}', "README.md": b"# hello"}
 
@@ -77,7 +77,7 @@ def fresh_process(code: str, **environment: str) -> Iterator[subprocess.Popen[st
 
 
 INTERRUPTIBLE = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-"""Code that makes Ctrl-C mean something where whoever started the tests had it ignored, as a shell's & has."""
+"""Code that restores Ctrl-C: tests that a shell starts with & inherit an ignored SIGINT."""
 
 
 def fetching(hub_url: str, cache: Path) -> str:

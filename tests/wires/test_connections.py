@@ -17,7 +17,7 @@ PATIENT = dataclasses.replace(QUICK, stall=10)
 
 
 def resolved(hub):
-    """How often the Hub was asked where the large file is."""
+    """Return the number of requests to the Hub for the large file's location."""
     return sum(seen.origin == "hub" and "/resolve/" in seen.path and WEIGHTS in seen.path for seen in hub.seen)
 
 

@@ -1,4 +1,4 @@
-"""What huggingface_hub's own tools make of every cache that the loader leaves: nothing is wrong, nothing stays."""
+"""Every cache that the loader leaves is valid to huggingface_hub's own tools, and they can remove all of it."""
 
 from __future__ import annotations
 

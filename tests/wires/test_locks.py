@@ -1,4 +1,4 @@
-"""Where flock is not to be had: files that exist are the locks, and those of the dead are taken over."""
+"""Without flock, files are the locks, and locks of dead processes are taken over."""
 
 from __future__ import annotations
 

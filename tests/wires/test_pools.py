@@ -1,4 +1,4 @@
-"""Who makes the connections: a pool of our own, one that is given, or the client that huggingface_hub was given."""
+"""Connections come from a pool of our own, a given pool, or the client that huggingface_hub was given."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ WHERE = {
 
 @pytest.fixture(params=WHERE)
 def where(request):
-    """Where the refusal comes from, as an answer's `on` and `match`."""
+    """The source of the refusal, as an answer's `on` and `match`."""
     on, match = WHERE[request.param]
     return {"on": on, "match": match}
 

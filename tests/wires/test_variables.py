@@ -1,4 +1,4 @@
-"""What the environment's variables mean, in a process that reads them as it starts."""
+"""Environment variables, in a process that reads them as it starts."""
 
 from __future__ import annotations
 

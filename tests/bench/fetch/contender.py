@@ -17,7 +17,7 @@ from typing import Any
 
 CallSpec = dict[str, str]
 Call = Callable[[], dict[str, Any]]
-"""What the call found: `path` is the file, or the folder of files, that it brought."""
+"""The result of the call: `path` is the file, or the folder of files, that it brought."""
 
 
 def phaita_loader(spec: CallSpec) -> Call:

@@ -33,7 +33,7 @@ _COMMANDS = {"curl_then_openssl": ("curl", "openssl"), "curl_to_null": ("curl",)
 
 @dataclass(frozen=True)
 class Run:
-    """What one call took.
+    """The cost of one call.
 
     seconds, cpu  of wall and of processor, its children's included
     peak          the most bytes of memory that its process held
@@ -109,7 +109,7 @@ def course(origin: Origin, files: Mapping[str, bytes | Path], *, options: str = 
 
 
 def place(repo: str, digest: str) -> str:
-    """Where the local Hub's locations say that a large file is."""
+    """Return the path that the local Hub's Location headers give a large file."""
     return f"repos/{repo}/{digest}"
 
 

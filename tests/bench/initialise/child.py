@@ -1,4 +1,4 @@
-"""What runs in a fresh process: one contender, one load. `python -m tests.bench.initialise.child JOB` (JSON).
+"""A fresh process that loads one model by one contender. `python -m tests.bench.initialise.child JOB` (JSON).
 
 With `imports` it imports all beforehand, prints `ready` and waits for a line; without, it does what a script would do,
 and `spawned` is when its parent started it (seconds of CLOCK_MONOTONIC, which all processes share).

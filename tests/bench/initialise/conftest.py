@@ -27,7 +27,7 @@ _PACKAGES = ("phaita-loader", "torch", "transformers", "safetensors", "huggingfa
 
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest) -> Results:
-    """Where the figures go."""
+    """The results that collect the figures."""
     notes = [f"{name}: not installed" for name in missing()]
     fresh = Results(device_name(), about(request.config, _PACKAGES), notes=notes)
     return request.config.stash.setdefault(_RESULTS, fresh)

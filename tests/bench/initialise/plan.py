@@ -1,4 +1,4 @@
-"""Which races a model takes part in, how often, and who runs."""
+"""The plan of the bench: the races of each model, their rounds and their contenders."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from .run import Races, Run
 
 ROOT = Path(__file__).parents[3]
 MOMENTS = ("touch", "forward", "step")
-"""What is done with a loaded model, in this order."""
+"""The actions on a loaded model, in this order."""
 _SECONDS = 300.0
 _COLD = 0.01
 

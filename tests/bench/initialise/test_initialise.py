@@ -1,4 +1,4 @@
-"""How long from cached files to a model, where does the time go, and who is faster? Equality is asserted, times never.
+"""The time from cached files to a model, by stage and by contender. Equality is asserted, times never.
 
 The seconds are taken in fresh processes or in turn, so pytest-benchmark only gets to see them (see replay.py).
 """
