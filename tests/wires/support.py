@@ -11,10 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from phaita_loader import Backoff, Policy, Snapshot
+from phaita_loader import Backoff, Hub, Policy, Snapshot
 from tests.hub import Commit, LocalHub, Repo, Seen
 from tests.support.environment import same_environment
 from tests.support.files import safetensors
+
+Serve = Callable[..., LocalHub]
+"""The fixtures `serve` (repos) and `serve_replicas` (their names)."""
+Connect = Callable[..., Hub]
+"""The fixture `client`."""
 
 NAME = "org/name"
 WEIGHTS = "model.safetensors"

@@ -6,6 +6,8 @@ import dataclasses
 import os
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,14 +23,14 @@ from phaita_loader import (
     robust_model_download,
 )
 from tests.hub import Answer, Commit, Repo
-from tests.wires.support import NAME, QUICK, fresh_process
+from tests.wires.support import NAME, QUICK, Connect, Serve, fresh_process
 
 DEBERTA = "microsoft/deberta-v3-base"
 MISTRAL = "mistralai/Mistral-7B-Instruct-v0.2"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-def assert_same_model(torch, one, other):
+def assert_same_model(torch: ModuleType, one: Any, other: Any) -> None:
     assert type(one) is type(other)
     ours, theirs = one.state_dict(), other.state_dict()
     assert ours.keys() == theirs.keys()
@@ -50,8 +52,8 @@ KINDS = [
 @pytest.mark.torch
 @pytest.mark.parametrize(("name", "kind", "auto"), KINDS)
 def test_a_model_is_tensor_for_tensor_that_of_transformers(
-    serve_replicas, client, torch, transformers, name, kind, auto
-):
+    serve_replicas: Serve, client: Connect, torch: ModuleType, transformers: ModuleType, name: Any, kind: Any, auto: Any
+) -> None:
     hub = client(serve_replicas(name))
     model = robust_model_download(name, kind, hub=hub, policy=QUICK)
     assert not model.training
@@ -60,7 +62,7 @@ def test_a_model_is_tensor_for_tensor_that_of_transformers(
 
 
 @pytest.mark.torch
-def test_a_sharded_model_comes_with_its_index(serve_replicas, client, torch):
+def test_a_sharded_model_comes_with_its_index(serve_replicas: Serve, client: Connect, torch: ModuleType) -> None:
     hub = serve_replicas(MISTRAL)
     loaded = load(ModelRequest(MISTRAL, kind="causal_lm"), hub=client(hub), policy=QUICK)
     shards = [file.path for file in loaded.snapshot.files if file.path.startswith("model-")]
@@ -72,7 +74,7 @@ def test_a_sharded_model_comes_with_its_index(serve_replicas, client, torch):
 
 
 @pytest.mark.torch
-def test_a_classifier_has_the_labels_that_were_asked_for(serve_replicas, client):
+def test_a_classifier_has_the_labels_that_were_asked_for(serve_replicas: Serve, client: Connect) -> None:
     """Its head is not in the repo: transformers draws it at random, so there is nothing to compare."""
     model = robust_model_download(
         DEBERTA, "sequence_classification", hub=client(serve_replicas(DEBERTA)), policy=QUICK, num_labels=10
@@ -81,7 +83,9 @@ def test_a_classifier_has_the_labels_that_were_asked_for(serve_replicas, client)
 
 
 @pytest.mark.torch
-def test_a_commit_with_pickled_weights_only_loads(serve_replicas, client, torch, transformers):
+def test_a_commit_with_pickled_weights_only_loads(
+    serve_replicas: Serve, client: Connect, torch: ModuleType, transformers: ModuleType
+) -> None:
     hub = client(serve_replicas(DEBERTA))
     loaded = load(ModelRequest(DEBERTA, revision="v1"), hub=hub, policy=QUICK)
     assert "pytorch_model.bin" in {file.path for file in loaded.snapshot.files}
@@ -89,7 +93,9 @@ def test_a_commit_with_pickled_weights_only_loads(serve_replicas, client, torch,
 
 
 @pytest.mark.torch
-def test_tokenizer_and_config_come_without_weights(serve_replicas, client, transformers):
+def test_tokenizer_and_config_come_without_weights(
+    serve_replicas: Serve, client: Connect, transformers: ModuleType
+) -> None:
     hub = serve_replicas(DEBERTA)
     tokenizer = robust_model_download(DEBERTA, "tokenizer", hub=client(hub), policy=QUICK)
     config = robust_model_download(DEBERTA, "config", hub=client(hub), policy=QUICK)
@@ -99,13 +105,13 @@ def test_tokenizer_and_config_come_without_weights(serve_replicas, client, trans
 
 
 @pytest.mark.torch
-def test_model_and_tokenizer_are_of_one_commit(serve_replicas, client, torch):
+def test_model_and_tokenizer_are_of_one_commit(serve_replicas: Serve, client: Connect, torch: ModuleType) -> None:
     model, tokenizer = load_model_and_tokenizer("gpt2", "causal_lm", hub=client(serve_replicas("gpt2")), policy=QUICK)
     assert model(**tokenizer("fever", return_tensors="pt")).logits.shape[-1] >= len(tokenizer)
 
 
 @pytest.mark.torch
-def test_a_class_name_will_do(serve_replicas, client, transformers):
+def test_a_class_name_will_do(serve_replicas: Serve, client: Connect, transformers: ModuleType) -> None:
     hub = client(serve_replicas("gpt2"))
     model = load_pretrained_model("gpt2", "AutoModelForCausalLM", hub=hub, policy=QUICK)
     assert isinstance(model, transformers.GPT2LMHeadModel)
@@ -115,7 +121,7 @@ def test_a_class_name_will_do(serve_replicas, client, transformers):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("dtype", ["bfloat16", "torch"])
-def test_keywords_reach_from_pretrained(serve_replicas, client, torch, dtype):
+def test_keywords_reach_from_pretrained(serve_replicas: Serve, client: Connect, torch: ModuleType, dtype: str) -> None:
     wanted = torch.bfloat16 if dtype == "torch" else dtype
     hub = client(serve_replicas("gpt2"))
     kwargs = {"dtype": wanted, "attn_implementation": "eager", "output_hidden_states": True}
@@ -126,13 +132,13 @@ def test_keywords_reach_from_pretrained(serve_replicas, client, torch, dtype):
 
 
 @pytest.mark.torch
-def test_keywords_that_nothing_knows_are_an_initialisation_error(serve_replicas, client):
+def test_keywords_that_nothing_knows_are_an_initialisation_error(serve_replicas: Serve, client: Connect) -> None:
     with pytest.raises(InitialisationError, match="no_such_thing"):
         robust_model_download("gpt2", "causal_lm", hub=client(serve_replicas("gpt2")), policy=QUICK, no_such_thing=1)
 
 
 @pytest.mark.torch
-def test_a_model_of_another_kind_is_an_initialisation_error(serve_replicas, client):
+def test_a_model_of_another_kind_is_an_initialisation_error(serve_replicas: Serve, client: Connect) -> None:
     """A causal model for which transformers has no masked class: the bytes are right, the request is not."""
     with pytest.raises(InitialisationError):
         robust_model_download("gpt2", "masked_lm", hub=client(serve_replicas("gpt2")), policy=QUICK)
@@ -140,7 +146,7 @@ def test_a_model_of_another_kind_is_an_initialisation_error(serve_replicas, clie
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", [DEBERTA, MISTRAL])
-def test_initialisation_makes_no_request(serve_replicas, client, connections, name):
+def test_initialisation_makes_no_request(serve_replicas: Serve, client: Connect, connections: Any, name: Any) -> None:
     """Without offline mode, from a cache that is complete: not one connection, to whatever host."""
     hub = client(serve_replicas(name))
     kind = "causal_lm" if name == MISTRAL else "auto"
@@ -153,7 +159,7 @@ def test_initialisation_makes_no_request(serve_replicas, client, connections, na
 
 
 @pytest.mark.torch
-def test_allow_offline_makes_no_request(serve_replicas, client):
+def test_allow_offline_makes_no_request(serve_replicas: Serve, client: Connect) -> None:
     hub = serve_replicas("gpt2")
     with pytest.raises(NotCached):
         robust_model_download("gpt2", "config", allow_offline=True, hub=client(hub))
@@ -165,7 +171,9 @@ def test_allow_offline_makes_no_request(serve_replicas, client):
 
 
 @pytest.mark.torch
-def test_transformers_itself_finds_the_cache(serve_replicas, client, cache, torch, transformers):
+def test_transformers_itself_finds_the_cache(
+    serve_replicas: Serve, client: Connect, cache: Path, torch: ModuleType, transformers: ModuleType
+) -> None:
     name = DEBERTA  # bert's pooler is not in its repo: no two loads of it are the same
     loaded = load(name, hub=client(serve_replicas(name)), policy=QUICK)
     theirs = transformers.AutoModel.from_pretrained(name, cache_dir=cache, local_files_only=True)
@@ -175,7 +183,7 @@ def test_transformers_itself_finds_the_cache(serve_replicas, client, cache, torc
 
 
 @pytest.mark.torch
-def test_real_weights_know_what_is_alike(serve_replicas, client, torch):
+def test_real_weights_know_what_is_alike(serve_replicas: Serve, client: Connect, torch: ModuleType) -> None:
     loaded = load(MINILM, hub=client(serve_replicas(MINILM)), policy=QUICK)
     sentences = ["The patient is short of breath.", "He has trouble breathing.", "The stock market fell today."]
     tokens = loaded.tokenizer(sentences, padding=True, return_tensors="pt")
@@ -187,14 +195,14 @@ def test_real_weights_know_what_is_alike(serve_replicas, client, torch):
     assert alike > 0.5 > 0.2 > apart
 
 
-def test_an_unknown_kind_is_a_value_error_before_any_request(serve, client):
+def test_an_unknown_kind_is_a_value_error_before_any_request(serve: Serve, client: Connect) -> None:
     hub = serve()
     with pytest.raises(ValueError, match="sequence_classification"):
         robust_model_download("gpt2", "image_to_text", hub=client(hub))
     assert not hub.seen
 
 
-def test_a_missing_extra_is_named_before_any_request(serve, cache):
+def test_a_missing_extra_is_named_before_any_request(serve: Serve, cache: Path) -> None:
     hub = serve()
     code = (
         "import sys\n"
@@ -216,11 +224,13 @@ def test_a_missing_extra_is_named_before_any_request(serve, cache):
 
 
 @pytest.mark.torch
-def test_a_pickle_that_would_run_code_does_not(serve, client, torch, tmp_path):
+def test_a_pickle_that_would_run_code_does_not(
+    serve: Serve, client: Connect, torch: ModuleType, tmp_path: Path
+) -> None:
     mark, weights = tmp_path / "ran", tmp_path / "pytorch_model.bin"
 
     class Runs:
-        def __reduce__(self):
+        def __reduce__(self) -> Any:
             return Path.touch, (mark,)
 
     torch.save({"weight": Runs()}, weights)
@@ -233,7 +243,9 @@ def test_a_pickle_that_would_run_code_does_not(serve, client, torch, tmp_path):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("before", ["a call that broke off", "another revision"])
-def test_transformers_itself_finds_a_cache_with_a_history(serve_replicas, client, cache, torch, transformers, before):
+def test_transformers_itself_finds_a_cache_with_a_history(
+    serve_replicas: Serve, client: Connect, cache: Path, torch: ModuleType, transformers: ModuleType, before: str
+) -> None:
     served = serve_replicas(DEBERTA)
     hub = client(served)
     if before == "another revision":
@@ -250,7 +262,7 @@ def test_transformers_itself_finds_a_cache_with_a_history(serve_replicas, client
 
 
 @pytest.mark.torch
-def test_imports_begin_when_bytes_are_waited_for(serve_replicas, cache):
+def test_imports_begin_when_bytes_are_waited_for(serve_replicas: Serve, cache: Path) -> None:
     """In a fresh process, and not where all is cached."""
     code = (
         "import sys, threading\n"
@@ -271,7 +283,7 @@ def test_imports_begin_when_bytes_are_waited_for(serve_replicas, cache):
 
 
 @pytest.mark.torch
-def test_a_device_that_is_not_there(serve_replicas, client):
+def test_a_device_that_is_not_there(serve_replicas: Serve, client: Connect) -> None:
     hub = client(serve_replicas("gpt2"))
     with pytest.raises(InitialisationError, match="does not go to 'cuda:99'"):
         load(ModelRequest("gpt2", device="cuda:99"), hub=hub, policy=QUICK, tokenizer=False)
@@ -279,7 +291,7 @@ def test_a_device_that_is_not_there(serve_replicas, client):
 
 @pytest.mark.cuda
 @pytest.mark.torch
-def test_a_model_on_a_cuda_device(serve_replicas, client, torch):
+def test_a_model_on_a_cuda_device(serve_replicas: Serve, client: Connect, torch: ModuleType) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     hub = client(serve_replicas("gpt2"))
@@ -291,7 +303,7 @@ def test_a_model_on_a_cuda_device(serve_replicas, client, torch):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", [DEBERTA, MISTRAL])
-def test_the_ring_brings_the_same_model(serve_replicas, client, torch, name):
+def test_the_ring_brings_the_same_model(serve_replicas: Serve, client: Connect, torch: ModuleType, name: Any) -> None:
     kind = "causal_lm" if name == MISTRAL else "auto"
     hub = client(serve_replicas(name))
     mapped = load(ModelRequest(name, kind=kind), hub=hub, policy=QUICK, tokenizer=False)
@@ -303,7 +315,9 @@ def test_the_ring_brings_the_same_model(serve_replicas, client, torch, name):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("engine", ["warp", "instanttensor"])
-def test_an_engine_that_can_t_be_used_is_a_value_error_before_any_request(serve_replicas, client, engine):
+def test_an_engine_that_can_t_be_used_is_a_value_error_before_any_request(
+    serve_replicas: Serve, client: Connect, engine: str
+) -> None:
     hub = serve_replicas("gpt2")
     with pytest.raises(ValueError, match="ring"):
         load("gpt2", hub=client(hub), engine=engine)
@@ -322,7 +336,9 @@ def test_an_engine_that_can_t_be_used_is_a_value_error_before_any_request(serve_
     ],
     ids=str,
 )
-def test_a_keyword_of_another_place_is_a_value_error_before_any_request(serve, client, keyword, owner):
+def test_a_keyword_of_another_place_is_a_value_error_before_any_request(
+    serve: Serve, client: Connect, keyword: Any, owner: str
+) -> None:
     """transformers would take it, and load main all the same."""
     hub = serve()
     with pytest.raises(ValueError, match=owner) as refused:
@@ -332,7 +348,7 @@ def test_a_keyword_of_another_place_is_a_value_error_before_any_request(serve, c
 
 
 @pytest.mark.torch
-def test_force_download_trusts_nothing_that_is_cached(serve_replicas, client):
+def test_force_download_trusts_nothing_that_is_cached(serve_replicas: Serve, client: Connect) -> None:
     """Bits that rotted without a trace: only a digest finds them."""
     hub = client(serve_replicas("gpt2"))
     blob = (fetch(ModelRequest("gpt2", kind="config"), hub=hub, policy=QUICK).path / "config.json").resolve()
