@@ -1,4 +1,4 @@
-"""What stands above every report: when, where, with which versions, by which command."""
+"""The head of every report: date, machine, versions and command."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
 def device_name() -> str:
-    """What stands above every figure."""
+    """Return the device's name, which heads every report."""
     return torch.cuda.get_device_name() if DEVICE != "cpu" else NO_CUDA
 
 

@@ -1,4 +1,4 @@
-"""Rows of text as a table: of Markdown, and for a terminal."""
+"""Tables of text: in Markdown, and for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Monte Carlo dropout costs: the diagnosis of 64 complaints by 20 samples, beside 20 whole forwards of them."""
+"""The cost of Monte Carlo dropout: the diagnosis of 64 complaints by 20 samples, beside 20 whole forwards of them."""
 
 from __future__ import annotations
 

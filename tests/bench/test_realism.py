@@ -1,4 +1,4 @@
-"""What batches are worth: the realism of 64 complaints at once, beside one call a complaint.
+"""The gain from batches: the realism of 64 complaints at once, beside one call a complaint.
 
 Tiny models show what a call costs, models of true size what computing does: a batch spares the first, not the second.
 """

@@ -27,7 +27,7 @@ _WAYS = """Ways to get it:
 
 
 class ToxiproxyError(Exception):
-    """The fault server can't be had, died or does not answer."""
+    """The fault server is missing, died or does not answer."""
 
 
 class ToxiproxyMissing(ToxiproxyError):
@@ -38,7 +38,7 @@ class ToxiproxyMissing(ToxiproxyError):
 
 
 def binary(environ: Mapping[str, str] = os.environ, cache: Path = CACHE, module: Path = MODULE) -> Path:
-    """The server's path, built first where it must be; ToxiproxyMissing when that can't be done."""
+    """Return the server's path, building it first if necessary. Raises ToxiproxyMissing if that fails."""
     if given := environ.get("TOXIPROXY_SERVER"):
         return _given(Path(given))
     server = cache / _key(module) / ("toxiproxy-server.exe" if os.name == "nt" else "toxiproxy-server")

@@ -1,4 +1,4 @@
-"""What is in a contender's cache before the call: an earlier call in good weather, and what happened to it since."""
+"""The state of a contender's cache before the call: filled by a call without faults, then changed by the scenario."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.words import Prepare
+from tests.faults.schema import Prepare
 
 WEIGHTS = "model.safetensors"
 

@@ -11,51 +11,51 @@ from typing import Any
 from tests.faults import cached
 from tests.faults.cases import Case
 from tests.faults.disk import look
-from tests.faults.lane import LANES, LiveHub, Road
+from tests.faults.injector import FaultInjector
+from tests.faults.lane import LANES, LiveHub, Topology
 from tests.faults.outcome import LOADED, WRONG, Outcome
-from tests.faults.play import Play
-from tests.faults.process import Job, Process
+from tests.faults.process import CallSpec, Process
+from tests.faults.runner import Runner
 from tests.faults.scenario import Scenario
+from tests.faults.schema import OPENS, Expect
 from tests.faults.server import Server
-from tests.faults.weather import Weather
-from tests.faults.words import OPENS, Expect
 from tests.hub import LocalHub, Repo, Seen
 
 _MODEL = ("config.json", "*.safetensors")
 NEEDS = {"phaita_loader": _MODEL, "huggingface_hub": ("*",), "transformers": _MODEL}
 """Files without which a contender's "loaded" is not believed, as patterns."""
 _OWN = "/api/agent-harnesses"
-"""What huggingface_hub asks for once a day, whatever it is used for: no request of the contender's."""
+"""The request that huggingface_hub makes once a day for itself; it does not count as the contender's."""
 
 
 def run(case: Case, repo: Repo, server: Server, folder: Path) -> Outcome:
-    """Play the case; the harness looks at the contender's cache before it believes a word."""
+    """Run the case; "loaded" is believed only after the harness has checked the cache itself."""
     scenario = case.scenario
     make = partial(LocalHub, _served(scenario, repo), tokens={OPENS: {repo.repo_id}})
-    with LANES[case.lane](make, server) as road:
-        job = _job(case, repo, road, folder)
-        _arrange(scenario, job, road, folder)
-        weather = Weather(scenario, road.proxies, server)
-        weather.begin()
-        ticks = [weather.tick]
-        if scenario.prepare == "moving" and isinstance(road.hub, LocalHub):
-            ticks.append(_Mover(road.hub, repo).tick)
-        start, sent = lambda number: Process(job, folder / f"process-{number}"), lambda: _sent(road.hub)
-        result = Play(scenario, start, ticks, sent).run()
-        delivered, seen = road.proxies.settled(), _own(road.hub)
-    return _judged(case, repo, job.home, result, delivered, seen)
+    with LANES[case.lane](make, server) as topology:
+        spec = _spec(case, repo, topology, folder)
+        _arrange(scenario, spec, topology, folder)
+        injector = FaultInjector(scenario, topology.proxies, server)
+        injector.begin()
+        ticks = [injector.tick]
+        if scenario.prepare == "moving" and isinstance(topology.hub, LocalHub):
+            ticks.append(_Mover(topology.hub, repo).tick)
+        start, sent = lambda number: Process(spec, folder / f"process-{number}"), lambda: _sent(topology.hub)
+        result = Runner(scenario, start, ticks, sent).run()
+        delivered, seen = topology.proxies.settled(), _own(topology.hub)
+    return _judged(case, repo, spec.home, result, delivered, seen)
 
 
-def _arrange(scenario: Scenario, job: Job, road: Road, folder: Path) -> None:
-    """Whatever comes before the call, the faults of the wires aside."""
+def _arrange(scenario: Scenario, spec: CallSpec, topology: Topology, folder: Path) -> None:
+    """Prepare the cache and the Hub before the call; faults of the network come later."""
     if scenario.cached:
-        _fill(replace(job, endpoint=road.hub.url), folder / "before")
-        cached.spoil(scenario.prepare, job.home)
-    road.hub.clear()
-    road.hub.public_cdn_url = road.cdn_url
-    if isinstance(road.hub, LocalHub):
+        _fill(replace(spec, endpoint=topology.hub.url), folder / "before")
+        cached.spoil(scenario.prepare, spec.home)
+    topology.hub.clear()
+    topology.hub.public_cdn_url = topology.cdn_url
+    if isinstance(topology.hub, LocalHub):
         for answer in scenario.answers:
-            road.hub.answer(answer)
+            topology.hub.answer(answer)
 
 
 def _served(scenario: Scenario, repo: Repo) -> list[Repo]:
@@ -65,12 +65,12 @@ def _served(scenario: Scenario, repo: Repo) -> list[Repo]:
     return [] if scenario.prepare == "missing" else [replace(repo, **states.get(scenario.prepare, {}))]
 
 
-def _job(case: Case, repo: Repo, road: Road, folder: Path) -> Job:
+def _spec(case: Case, repo: Repo, topology: Topology, folder: Path) -> CallSpec:
     scenario = case.scenario
-    return Job(
+    return CallSpec(
         case.contender,
         scenario.repo,
-        road.endpoint,
+        topology.endpoint,
         folder / "hf_home",
         revision=repo.snapshot().sha if scenario.pinned else "main",
         files_only=scenario.files_only,
@@ -78,18 +78,18 @@ def _job(case: Case, repo: Repo, road: Road, folder: Path) -> Job:
         offline=scenario.offline,
         token=scenario.token,
         disk=scenario.disk,
-        environment=road.environment,
+        environment=topology.environment,
     )
 
 
-def _fill(job: Job, folder: Path) -> None:
-    """An earlier call of the same library in good weather; of transformers', by the library that it downloads with."""
+def _fill(spec: CallSpec, folder: Path) -> None:
+    """An earlier call of the same library without faults; of transformers', by the library that it downloads with."""
     names = {"transformers": "huggingface_hub"}
-    fair = replace(job, contender=names.get(job.contender, job.contender), files_only=True, offline=False, disk=None)
-    play = Play(Scenario("fair", "", Expect(LOADED)), lambda _: Process(fair, folder))
-    result = play.run()
+    fair = replace(spec, contender=names.get(spec.contender, spec.contender), files_only=True, offline=False, disk=None)
+    runner = Runner(Scenario("fair", "", Expect(LOADED)), lambda _: Process(fair, folder))
+    result = runner.run()
     if result["outcome"] != LOADED:
-        raise AssertionError(f"the call in good weather failed: {result['outcome']}: {result['message']}")
+        raise AssertionError(f"the call without faults failed: {result['outcome']}: {result['message']}")
 
 
 class _Mover:

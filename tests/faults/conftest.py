@@ -12,8 +12,8 @@ from tests.faults.build import ROOT, ToxiproxyError, binary
 from tests.faults.cases import Case, planned
 from tests.faults.lane import LANES, LiveHubUnreachable
 from tests.faults.plugin import Matrix
+from tests.faults.schema import CONTENDERS
 from tests.faults.server import Server
-from tests.faults.words import CONTENDERS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,8 +57,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _contender(item: pytest.Item) -> str | None:
     call = getattr(item, "callspec", None)
-    played = None if call is None else call.params.get("played")
-    return played.contender if isinstance(played, Case) else None
+    matrix_case = None if call is None else call.params.get("matrix_case")
+    return matrix_case.contender if isinstance(matrix_case, Case) else None
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
-"""What runs in the fresh process: one unmodified client, one call, one result file.
+"""The fresh process of one unmodified client: one call, one result file.
 
-`python -P contender.py FOLDER`: `job.json` in the folder says what to call. A file `ready` marks that the libraries
+`python -P contender.py FOLDER`: `call.json` in the folder says what to call. A file `ready` marks that the libraries
 are imported; the call follows a byte on standard input, and `result.json` tells how it ended.
 """
 
@@ -22,14 +22,14 @@ Call = Callable[[], "int | None"]
 _CAPABILITY_VERSION = 0x20080522
 
 
-def phaita_loader(job: dict[str, Any]) -> Call:
+def phaita_loader(spec: dict[str, Any]) -> Call:
     """This repo's loader; the call returns the number of failed attempts that count."""
     from phaita_loader import Backoff, ModelRequest, Policy, fetch, load
 
-    policy = job["policy"]
+    policy = spec["policy"]
     patience = Policy(**{**policy, "backoff": Backoff(**policy["backoff"])})
-    request = ModelRequest(job["repo"], job["revision"])
-    if job["files_only"]:
+    request = ModelRequest(spec["repo"], spec["revision"])
+    if spec["files_only"]:
         return lambda: counted(fetch(request, policy=patience).attempts)
     import transformers.modeling_utils  # noqa: F401 (most of the imports, torch among them, before the clock starts)
 
@@ -41,23 +41,23 @@ def phaita_loader(job: dict[str, Any]) -> Call:
     return call
 
 
-def huggingface_hub(job: dict[str, Any]) -> Call:
+def huggingface_hub(spec: dict[str, Any]) -> Call:
     """`snapshot_download`: the files, without a model."""
     from huggingface_hub import snapshot_download
 
     def call() -> None:
-        snapshot_download(job["repo"], revision=job["revision"])
+        snapshot_download(spec["repo"], revision=spec["revision"])
 
     return call
 
 
-def transformers(job: dict[str, Any]) -> Call:
+def transformers(spec: dict[str, Any]) -> Call:
     """`AutoModel.from_pretrained`: the files that it wants and the model."""
     import transformers.modeling_utils  # noqa: F401 (as above)
     from transformers import AutoModel
 
     def call() -> None:
-        AutoModel.from_pretrained(job["repo"], revision=job["revision"])
+        AutoModel.from_pretrained(spec["repo"], revision=spec["revision"])
 
     return call
 
@@ -70,7 +70,7 @@ CONTENDERS: dict[str, Callable[[dict[str, Any]], Call]] = {
 
 
 def counted(attempts: Any) -> int:
-    """How many of the loader's failed attempts count against its policy."""
+    """Return the number of the loader's failed attempts that count against its policy."""
     return sum(attempt.counted for attempt in attempts)
 
 
@@ -104,23 +104,23 @@ def limit_disk(size: int | None) -> None:
 
 
 def leave() -> None:
-    """Standard input has ended: the harness is gone, and nobody would end this process at its cap."""
+    """End this process when standard input ends: without the harness nothing would end it at its cap."""
     while os.read(0, 1):
         pass
     os._exit(3)
 
 
 def main() -> None:
-    """Run the job; the result appears at once and whole."""
+    """Run the spec; the result appears at once and whole."""
     be_ordinary()
     folder = Path(sys.argv[1])
-    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    call = CONTENDERS[job["contender"]](job)
+    spec = json.loads((folder / "call.json").read_text(encoding="utf-8"))
+    call = CONTENDERS[spec["contender"]](spec)
     (folder / "ready").touch()
     if not os.read(0, 1):
         return
     threading.Thread(target=leave, daemon=True).start()
-    limit_disk(job["disk"])
+    limit_disk(spec["disk"])
     partial = folder / "result.partial"
     partial.write_text(json.dumps(run(call)), encoding="utf-8")
     partial.replace(folder / "result.json")

@@ -19,8 +19,8 @@ from toxiproxy.proxy import Proxy
 from toxiproxy.server import Toxiproxy
 
 from tests.faults.build import ToxiproxyError
+from tests.faults.schema import Toxic
 from tests.faults.server import HOST, Server
-from tests.faults.words import Toxic
 
 _SETTLE_SECONDS = 2.0
 _SENT = "toxiproxy_proxy_sent_bytes_total{"

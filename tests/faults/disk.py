@@ -1,4 +1,4 @@
-"""The harness's own look at a contender's cache: no outcome is believed before the bytes are."""
+"""The harness's own check of a contender's cache: no outcome counts before the bytes are verified."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Cache:
-    """What is in a cache: the wrong things, a sentence each; bytes of all snapshots; commit -> paths."""
+    """The content of a cache: the defects, a sentence each; bytes of all snapshots; commit -> paths."""
 
     wrong: tuple[str, ...]
     size: int

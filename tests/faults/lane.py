@@ -14,27 +14,27 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 
 from tests.faults.control import Proxies
-from tests.faults.forward import Forward
 from tests.faults.scenario import ORIGINS, Scenario
+from tests.faults.schema import Expect, Toxic
 from tests.faults.server import Server
-from tests.faults.words import Expect, Toxic
 from tests.hub import NAMES, Blob, LocalHub, Seen
+from tests.support.forward_proxy import ForwardProxy
 
 LIVE_HOST = "huggingface.co"
 LIVE_REPO = "hf-internal-testing/tiny-random-bert"
 TELLING = ("clean", "cut_every_2mb", "reset_every_2mb", "silent_for_good", "refused_then_up")
-"""Scenarios that every run of the matrix plays on the proxy lane too."""
+"""Scenarios that every run of the matrix includes on the proxy lane too."""
 _ALL = "all"
 _TLS_LOSS = 20 << 10
 """Bytes: a record of 16 KiB, which can't be read in part, and a handshake with its certificate."""
 
 
 class LiveHubUnreachable(RuntimeError):
-    """There is no way from here to huggingface.co."""
+    """huggingface.co can't be reached from here."""
 
 
-class Everything:
-    """The controls of one Toxiproxy through which all traffic goes: what is meant for one origin is done to both."""
+class SharedProxy:
+    """The controls of one Toxiproxy that carries all traffic: a fault for one origin applies to both."""
 
     def __init__(self, proxies: Proxies) -> None:
         self._proxies = proxies
@@ -69,57 +69,57 @@ class LiveHub:
 
 
 @dataclass(frozen=True)
-class Road:
-    """One case's way to the Hub: what the contender is told, and what can be done to its traffic.
+class Topology:
+    """The route of one case to the Hub: the contender's settings, and the controls of its traffic.
 
     `endpoint` and `environment` are the contender's; `cdn_url` is where the Hub sends it for large files. `forward` is
     the proxy that counts what comes from each host, on the lanes that have one.
     """
 
     hub: LocalHub | LiveHub
-    proxies: Proxies | Everything
+    proxies: Proxies | SharedProxy
     endpoint: str
     cdn_url: str
     environment: Mapping[str, str] = field(default_factory=dict)
-    forward: Forward | None = None
+    forward: ForwardProxy | None = None
 
 
 MakeHub = Callable[..., LocalHub]
-Lane = Callable[[MakeHub, Server], AbstractContextManager[Road]]
+Lane = Callable[[MakeHub, Server], AbstractContextManager[Topology]]
 
 
 @contextmanager
-def quick(make: MakeHub, server: Server) -> Iterator[Road]:
+def quick(make: MakeHub, server: Server) -> Iterator[Topology]:
     """A Toxiproxy of its own in front of each origin."""
     with make() as hub, Proxies(server, {"hub": hub.url, "cdn": hub.cdn_url}) as proxies:
-        yield Road(hub, proxies, proxies.urls["hub"], proxies.urls["cdn"])
+        yield Topology(hub, proxies, proxies.urls["hub"], proxies.urls["cdn"])
 
 
 @contextmanager
-def proxy(make: MakeHub, server: Server) -> Iterator[Road]:
+def proxy(make: MakeHub, server: Server) -> Iterator[Topology]:
     """One Toxiproxy between the contender and its forward proxy."""
-    with make(tls=True) as hub, Forward(hub.addresses) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
+    with make(tls=True) as hub, ForwardProxy(hub.addresses) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
         environment = {**_through(proxies), "SSL_CERT_FILE": str(hub.ca_file)}
         endpoint, cdn_url = (f"https://{NAMES[origin]}" for origin in ORIGINS)
-        yield Road(hub, Everything(proxies), endpoint, cdn_url, environment, forward)
+        yield Topology(hub, SharedProxy(proxies), endpoint, cdn_url, environment, forward)
 
 
 @contextmanager
-def live(_make: MakeHub, server: Server) -> Iterator[Road]:
+def live(_make: MakeHub, server: Server) -> Iterator[Topology]:
     """The same, and behind the forward proxy the Hub that the world uses."""
     hub = LiveHub()
-    with Forward({}, live=True) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
-        yield Road(hub, Everything(proxies), hub.url, hub.cdn_url, _through(proxies), forward)
+    with ForwardProxy({}, live=True) as forward, Proxies(server, {_ALL: forward.url}) as proxies:
+        yield Topology(hub, SharedProxy(proxies), hub.url, hub.cdn_url, _through(proxies), forward)
 
 
 LANES: Mapping[str, Lane] = {"quick": quick, "proxy": proxy, "live": live}
 
 
-def plays(scenario: Scenario, lane: str) -> bool:
-    """Does the scenario mean on this lane what it means on the quick one?
+def applies(scenario: Scenario, lane: str) -> bool:
+    """True if the scenario means on this lane what it means on the quick one.
 
     One Toxiproxy can't tell origins apart: what is meant for one is done to both. That is as good where it is meant for
-    the Hub's own origin, which is asked first; what is meant for the CDN must spare small answers. The live Hub plays
+    the Hub's own origin, which is asked first; what is meant for the CDN must spare small answers. The live Hub gives
     no answers, has no repo prepared, and is spared large files and several processes.
     """
     if lane == "quick":
@@ -142,7 +142,7 @@ def _needs_own_hub(scenario: Scenario) -> bool:
 
 
 def on(scenario: Scenario, lane: str) -> Scenario:
-    """The scenario as this lane plays it; in the report a lane is a class of its own."""
+    """Return the scenario as this lane runs it; in the report a lane is a class of its own."""
     if lane == "quick":
         return scenario
     named = replace(scenario, name=f"{lane}_{scenario.name}")
@@ -162,13 +162,13 @@ def _over_tls(scenario: Scenario) -> Expect:
 
 
 def scenarios(all_of_them: Sequence[Scenario], lane: str, *, telling: bool = False) -> tuple[Scenario, ...]:
-    """What a lane plays; with `telling` the few that say most."""
-    chosen = (one for one in all_of_them if plays(one, lane) and (not telling or one.name in TELLING))
+    """Return the scenarios that a lane runs; with `telling` the few that say most."""
+    chosen = (one for one in all_of_them if applies(one, lane) and (not telling or one.name in TELLING))
     return tuple(on(one, lane) for one in chosen)
 
 
 @dataclass(frozen=True)
-class Published:
+class LiveRepo:
     """A repo of the live Hub as far as the harness asks: one commit, and the size and digest of each file."""
 
     repo_id: str
@@ -189,8 +189,8 @@ class Published:
         return sum(blob.size for blob in self.blobs.values())
 
 
-def published(repo_id: str = LIVE_REPO) -> Published:
-    """What the live Hub says of a repo, asked without any fault between; LiveHubUnreachable without a network."""
+def live_repo(repo_id: str = LIVE_REPO) -> LiveRepo:
+    """Return the live Hub's listing of a repo, without faults. Raises LiveHubUnreachable without a network."""
     from huggingface_hub import HfApi
 
     reach(LIVE_HOST)
@@ -199,7 +199,7 @@ def published(repo_id: str = LIVE_REPO) -> Published:
         one.rfilename: Blob(b"", one.size or 0, one.blob_id or "", one.lfs.sha256 if one.lfs else None)
         for one in info.siblings or []
     }
-    return Published(repo_id, info.sha or "", blobs)
+    return LiveRepo(repo_id, info.sha or "", blobs)
 
 
 def reach(host: str, port: int = 443) -> None:
@@ -212,5 +212,5 @@ def reach(host: str, port: int = 443) -> None:
 
 
 def _through(proxies: Proxies) -> dict[str, str]:
-    # What goes to this machine itself is the harness's own business, such as an earlier call in good weather.
+    # What goes to this machine itself is the harness's own business, such as an earlier call without faults.
     return {"HTTPS_PROXY": proxies.urls[_ALL], "NO_PROXY": "127.0.0.1"}

@@ -1,11 +1,11 @@
-"""What one contender did under one scenario, as plain values that travel between processes."""
+"""The outcome of one contender under one scenario, as plain values that travel between processes."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.faults.words import Expect
+from tests.faults.schema import Expect
 
 LOADED = "loaded"
 WRONG = "wrong bytes"
@@ -34,7 +34,7 @@ class Outcome:
 
     @property
     def loaded(self) -> bool:
-        """Is there a model, of the right bytes?"""
+        """True if there is a model, of the right bytes."""
         return self.outcome == LOADED
 
     @property
@@ -43,7 +43,7 @@ class Outcome:
         return self.delivered / self.needed if self.needed else 0.0
 
     def unmet(self, expect: Expect) -> list[str]:
-        """What was expected and did not happen, a sentence each; empty when all is well."""
+        """Return the expectations that were not met, a sentence each; empty if all were."""
         said = f"{self.message}\n{self.output}"
         ratio, within, requests = expect.transfer_ratio_max, expect.within, expect.requests_max
         wanted = [

@@ -1,4 +1,4 @@
-"""What pytest shows of the matrix: each case as it ends, the table, the report. Works with and without workers."""
+"""The matrix in pytest's output: each case as it ends, the table, the report. Works with and without workers."""
 
 from __future__ import annotations
 

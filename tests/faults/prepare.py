@@ -9,14 +9,14 @@ from filelock import FileLock
 
 from tests.faults.build import ROOT
 from tests.faults.cases import Case
-from tests.faults.lane import published
+from tests.faults.lane import live_repo
 from tests.hub import Repo
 
 
 def repo(case: Case) -> Repo:
     """The replica that a case fetches, or what the live Hub has; building it the first time takes up to a minute."""
     if case.lane == "live":
-        return cast("Repo", published())  # as far as the harness asks, it is one
+        return cast("Repo", live_repo())  # as far as the harness asks, it is one
     # Imported on demand: replicas need torch, and the tests of the harness do not.
     from tests.hub.replicas import replica
 

@@ -14,17 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.faults.words import Patience
+from tests.faults.schema import Patience
+from tests.support.environment import clean_environment
 
 SCRIPT = Path(__file__).with_name("contender.py")
 _OUTPUT = 4000  # characters of it that are kept
-# Without cached bytecode every fresh process would compile torch and transformers again.
-_DROPPED = ("HF_", "HUGGING", "TRANSFORMERS_", "PHAITA_", "PYTEST_", "COV_", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a process is to call, and under which conditions. `home` becomes its HF_HOME."""
+class CallSpec:
+    """The call that a process makes, and its conditions. `home` becomes its HF_HOME."""
 
     contender: str
     repo: str
@@ -44,17 +43,17 @@ class Job:
 
 
 class Process:
-    """`with Process(job, folder) as process:` imports its libraries, then waits for `go`; killed at the end."""
+    """`with Process(spec, folder) as process:` imports its libraries, then waits for `go`; killed at the end."""
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, spec: CallSpec, folder: Path) -> None:
         self._folder = folder
-        job.home.mkdir(parents=True, exist_ok=True)
+        spec.home.mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True)
-        (folder / "job.json").write_text(job.as_json(), encoding="utf-8")
+        (folder / "call.json").write_text(spec.as_json(), encoding="utf-8")
         with (folder / "output.txt").open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(SCRIPT), str(folder)],
-                env=environment(job, folder.parent / "user_cache"),
+                env=environment(spec, folder.parent / "user_cache"),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -73,12 +72,12 @@ class Process:
 
     @property
     def ready(self) -> bool:
-        """Are its libraries imported?"""
+        """True if its libraries are imported."""
         return (self._folder / "ready").exists()
 
     @property
     def ended(self) -> bool:
-        """Is it over, in whatever way?"""
+        """True if it has ended, for any reason."""
         return self._process.poll() is not None
 
     def go(self) -> None:
@@ -93,7 +92,7 @@ class Process:
         self._process.wait()
 
     def result(self, killed_at: float | None = None) -> dict[str, Any]:
-        """What it wrote; else "hung" where it was killed at the cap, or "crashed", with the last line that it said."""
+        """Return its result; without one "hung" if it was killed at the cap, else "crashed", with its last line."""
         output = (self._folder / "output.txt").read_text(encoding="utf-8", errors="replace")[-_OUTPUT:]
         file = self._folder / "result.json"
         if file.exists():
@@ -104,22 +103,16 @@ class Process:
         return {"outcome": outcome, "message": said, "attempts": None, "seconds": seconds, "output": output}
 
 
-def environment(job: Job, user_cache: Path) -> dict[str, str]:
-    """The caller's environment without whatever steers a Hub client or a proxy, and the plain Hub settings on top."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(_DROPPED)}
-    kept = {key: value for key, value in kept.items() if not key.lower().endswith("_proxy")}
-    seconds = str(max(1, round(job.policy.stall)))
-    kept |= {"HF_TOKEN": job.token} if job.token else {}
-    kept |= {"HF_HUB_OFFLINE": "1"} if job.offline else {}
-    return kept | {
-        "HF_HOME": str(job.home),
-        "HF_ENDPOINT": job.endpoint,
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+def environment(spec: CallSpec, user_cache: Path) -> dict[str, str]:
+    """Return a clean environment with the settings that the call asks for."""
+    seconds = str(max(1, round(spec.policy.stall)))
+    variables = {"HF_TOKEN": spec.token} if spec.token else {}
+    variables |= {"HF_HUB_OFFLINE": "1"} if spec.offline else {}
+    variables |= {
+        "HF_ENDPOINT": spec.endpoint,
         "HF_HUB_DOWNLOAD_TIMEOUT": seconds,
         "HF_HUB_ETAG_TIMEOUT": seconds,
         "OMP_NUM_THREADS": "1",
         "XDG_CACHE_HOME": str(user_cache),
-        **job.environment,
     }
+    return clean_environment(str(spec.home), **variables, **spec.environment)

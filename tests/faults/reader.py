@@ -10,7 +10,7 @@ C = TypeVar("C", bound=str)
 
 
 class ScenarioError(ValueError):
-    """A scenario file that can't be meant; the message names the file and the key."""
+    """An invalid scenario file; the message names the file and the key."""
 
 
 class Table:
@@ -56,7 +56,7 @@ class Table:
         return tuple(choice for choice in choices if choice in values)
 
     def flag(self, key: str) -> bool:
-        """true or false; false by default."""
+        """True if the key is set to true; false by default."""
         return bool(self._take(key, bool, False))
 
     def whole(self, key: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The outcomes of a run: who lost what, and the two files on disk."""
+"""The outcomes of a run: what each contender lost, and the two files on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOST = {
 
 @dataclass(frozen=True)
 class Run:
-    """Where, when and with what the outcomes came about; `planned` counts the cases of the whole matrix."""
+    """The circumstances of a run; `planned` counts the cases of the whole matrix."""
 
     command: str
     date: str
@@ -82,7 +82,7 @@ class Report:
         return {verdict: names for verdict, names in found.items() if names}
 
     def shortfall(self) -> str:
-        """What is missing to the whole matrix; empty if nothing is."""
+        """Return what the run lacks of the whole matrix, as sentences; empty if it is complete."""
         run, count = self.run, len(self.outcomes)
         parts = [f"Partial run: {run.selected} of {run.planned} cases were selected."] if self.partial else []
         parts += [f"{run.selected - count} selected cases gave no outcome."] if count < run.selected else []
@@ -90,7 +90,7 @@ class Report:
 
     @property
     def partial(self) -> bool:
-        """Was only a part of the matrix selected?"""
+        """True if only a part of the matrix was selected."""
         return self.run.selected < self.run.planned
 
     def summary(self) -> list[str]:
@@ -108,7 +108,7 @@ class Report:
 
 
 def as_json(report: Report) -> str:
-    """Everything, for programs."""
+    """Return the whole report as JSON."""
     scenarios = {
         one.name: {"class": one.family, "title": one.title, "expect": str(one.expect), "contenders": one.contenders}
         for one in report.rows

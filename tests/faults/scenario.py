@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.faults.reader import ScenarioError, Table
-from tests.faults.words import CACHED, CONTENDERS, PREPARE, Expect, Lift, Patience, Prepare, Toxic
+from tests.faults.schema import CACHED, CONTENDERS, PREPARE, Expect, Lift, Patience, Prepare, Toxic
 from tests.hub import Answer
 
 FOLDER = Path(__file__).parents[2] / "toxiproxy" / "scenarios"
@@ -50,7 +50,7 @@ class Scenario:
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """Where the toxics act."""
+        """The origins on which the toxics act."""
         return ORIGINS if self.on == "both" else (self.on,)
 
     @property
@@ -60,7 +60,7 @@ class Scenario:
 
     @property
     def cached(self) -> bool:
-        """Has there been an earlier call in good weather?"""
+        """True if an earlier call without faults fills the cache."""
         return self.prepare in CACHED
 
 

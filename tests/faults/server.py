@@ -88,7 +88,7 @@ class Server:
         raise ToxiproxyDied(f"Toxiproxy is gone: {self._cause or self._last_words()}")
 
     def _started(self, path: Path, port: int) -> bool:
-        """Whether the server listens on this port; False when somebody else took it first."""
+        """True if the server listens on this port; False if another process took it first."""
         # A proxy with a name that nobody else knows tells our server from another one on the same port.
         name = f"ours-{uuid.uuid4().hex}"
         config = self._folder / "proxies.json"

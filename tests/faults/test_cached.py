@@ -1,4 +1,4 @@
-"""What a scenario does to a cache, it does to exactly that."""
+"""Each state of a cache that a scenario can ask for changes that and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cached import spoil, writable
-from tests.faults.words import CACHED, Prepare
+from tests.faults.schema import CACHED, Prepare
 
 BYTES = bytes(range(100))
 

@@ -1,4 +1,4 @@
-"""Which cases a run has, by lane."""
+"""The cases of a run, by lane."""
 
 from __future__ import annotations
 

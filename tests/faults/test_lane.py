@@ -10,11 +10,11 @@ import pytest
 import urllib3
 
 from tests.faults import lane
-from tests.faults.forward import Forward
 from tests.faults.scenario import Scenario, read_all
+from tests.faults.schema import Expect, Toxic
 from tests.faults.server import Server
-from tests.faults.words import Expect, Toxic
 from tests.hub import NAMES, Answer, Commit, LocalHub, Repo
+from tests.support.forward_proxy import ForwardProxy
 
 BODY = bytes(3_000_000)
 REPO = Repo("org/name", [Commit({"config.json": b"{}", "model.safetensors": BODY})])
@@ -37,7 +37,7 @@ def client(proxy_url: str, hub: LocalHub) -> Iterator[urllib3.ProxyManager]:
 
 
 def test_the_forward_proxy_finds_both_origins_and_counts_them(hub: LocalHub) -> None:
-    with Forward(hub.addresses) as forward, client(forward.url, hub) as pool:
+    with ForwardProxy(hub.addresses) as forward, client(forward.url, hub) as pool:
         assert pool.request("GET", f"{ENDPOINT}/org/name/resolve/main/model.safetensors").data == BODY
         assert pool.request("GET", f"{ENDPOINT}/api/models/org/name").json()["id"] == "org/name"
         assert forward.tunnels == {NAMES["hub"]: 1, NAMES["cdn"]: 1}
@@ -49,7 +49,7 @@ def test_the_forward_proxy_finds_both_origins_and_counts_them(hub: LocalHub) -> 
     ("answer", "message"), [({"cut": 1000}, "IncompleteRead"), ({"reset": 1000}, "Connection broken")]
 )
 def test_the_forward_proxy_passes_ends_on(hub: LocalHub, answer: dict[str, int], message: str) -> None:
-    with Forward(hub.addresses) as forward, client(forward.url, hub) as pool:
+    with ForwardProxy(hub.addresses) as forward, client(forward.url, hub) as pool:
         hub.answer(Answer(on="cdn", **answer))
         with pytest.raises(urllib3.exceptions.ProtocolError, match=message):
             pool.request("GET", f"{ENDPOINT}/org/name/resolve/main/model.safetensors")
@@ -69,7 +69,7 @@ def test_the_forward_proxy_passes_ends_on(hub: LocalHub, answer: dict[str, int],
 def test_the_forward_proxy_refuses(request_line: str, status: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         dead = gone.getsockname()
-    with Forward({"dead.test": dead}) as forward, _connect(forward) as sock:
+    with ForwardProxy({"dead.test": dead}) as forward, _connect(forward) as sock:
         sock.sendall(f"{request_line} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         answer = sock.makefile("rb").read()
         assert answer.split()[1] == status
@@ -77,14 +77,18 @@ def test_the_forward_proxy_refuses(request_line: str, status: bytes) -> None:
 
 
 def test_a_live_forward_proxy_asks_the_dns() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as origin, Forward({}, live=True) as forward, _connect(forward) as sock:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as origin,
+        ForwardProxy({}, live=True) as forward,
+        _connect(forward) as sock,
+    ):
         sock.sendall(f"CONNECT localhost:{origin.getsockname()[1]} HTTP/1.1\r\n\r\n".encode())
         assert sock.recv(100).startswith(b"HTTP/1.1 200")
         origin.accept()[0].close()
 
 
 def test_the_forward_proxy_stops_under_its_clients() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as origin, Forward({"a.test": origin.getsockname()}) as forward:
+    with socket.create_server(("127.0.0.1", 0)) as origin, ForwardProxy({"a.test": origin.getsockname()}) as forward:
         idle, open_tunnel = _connect(forward), _connect(forward)
         open_tunnel.sendall(b"CONNECT a.test:443 HTTP/1.1\r\n\r\n")
         assert open_tunnel.recv(100).startswith(b"HTTP/1.1 200")
@@ -119,7 +123,7 @@ def test_what_is_not_there_is_said_plainly() -> None:
 )
 def test_which_scenarios_a_lane_plays(words: dict[str, object], on_proxy: bool, on_live: bool) -> None:
     scenario = Scenario("one", "t", Expect("loaded"), **words)  # type: ignore[arg-type]
-    assert [lane.plays(scenario, name) for name in ("quick", "proxy", "live")] == [True, on_proxy, on_live]
+    assert [lane.applies(scenario, name) for name in ("quick", "proxy", "live")] == [True, on_proxy, on_live]
 
 
 def test_a_scenario_says_which_lane_it_is_on() -> None:
@@ -140,25 +144,31 @@ def test_a_drop_costs_more_over_tls(each: int, quick: float, proxy: float) -> No
 @pytest.mark.faults
 def test_toxics_act_on_the_traffic_of_both_origins(toxiproxy: Server) -> None:
     cut = Toxic("limit_data", attributes={"bytes": 1_000_000})
-    with lane.proxy(lambda **options: LocalHub([REPO], **options), toxiproxy) as road:
-        assert isinstance(road.hub, LocalHub)
-        road.hub.public_cdn_url = road.cdn_url
-        road.proxies.disturb(("cdn",), (cut,))
-        with client(road.environment["HTTPS_PROXY"], road.hub) as pool, pytest.raises(urllib3.exceptions.ProtocolError):
-            pool.request("GET", f"{road.endpoint}/org/name/resolve/main/model.safetensors")
-        before = road.proxies.settled()
-        road.proxies.refuse(("hub",))
-        with client(road.environment["HTTPS_PROXY"], road.hub) as pool, pytest.raises(urllib3.exceptions.ProxyError):
-            pool.request("GET", f"{road.endpoint}/api/models/org/name")
-        road.proxies.accept(("hub",))
-        road.proxies.clear(("cdn",))
-        with client(road.environment["HTTPS_PROXY"], road.hub) as pool:
-            assert pool.request("GET", f"{road.endpoint}/org/name/resolve/main/model.safetensors").data == BODY
-        after = road.proxies.settled()
+    with lane.proxy(lambda **options: LocalHub([REPO], **options), toxiproxy) as topology:
+        assert isinstance(topology.hub, LocalHub)
+        topology.hub.public_cdn_url = topology.cdn_url
+        topology.proxies.disturb(("cdn",), (cut,))
+        with (
+            client(topology.environment["HTTPS_PROXY"], topology.hub) as pool,
+            pytest.raises(urllib3.exceptions.ProtocolError),
+        ):
+            pool.request("GET", f"{topology.endpoint}/org/name/resolve/main/model.safetensors")
+        before = topology.proxies.settled()
+        topology.proxies.refuse(("hub",))
+        with (
+            client(topology.environment["HTTPS_PROXY"], topology.hub) as pool,
+            pytest.raises(urllib3.exceptions.ProxyError),
+        ):
+            pool.request("GET", f"{topology.endpoint}/api/models/org/name")
+        topology.proxies.accept(("hub",))
+        topology.proxies.clear(("cdn",))
+        with client(topology.environment["HTTPS_PROXY"], topology.hub) as pool:
+            assert pool.request("GET", f"{topology.endpoint}/org/name/resolve/main/model.safetensors").data == BODY
+        after = topology.proxies.settled()
     assert 1_000_000 <= before < 1_020_000
     assert 3_000_000 <= after - before < 3_060_000
 
 
-def _connect(forward: Forward) -> socket.socket:
+def _connect(forward: ForwardProxy) -> socket.socket:
     host, _, port = forward.url.removeprefix("http://").partition(":")
     return socket.create_connection((host, int(port)), timeout=20)

@@ -20,22 +20,24 @@ from tests.faults.server import Server
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test for each case of the lanes that are asked for."""
     cases = planned(metafunc.config.getoption("lane", default=None))
-    metafunc.parametrize("played", [pytest.param(one, id=one.name) for one in cases])
+    metafunc.parametrize("matrix_case", [pytest.param(one, id=one.name) for one in cases])
 
 
 @pytest.mark.faults
 @pytest.mark.torch
-def test_case(played: Case, toxiproxy: Server, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    repo = prepare.repo(played)
-    with _turn(played):
-        outcome = case.run(played, repo, toxiproxy, tmp_path)
+def test_case(
+    matrix_case: Case, toxiproxy: Server, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    repo = prepare.repo(matrix_case)
+    with _turn(matrix_case):
+        outcome = case.run(matrix_case, repo, toxiproxy, tmp_path)
     record_property(OUTCOME, outcome.as_dict())
-    if played.contender == OURS:
-        unmet = outcome.unmet(played.scenario.expect)
+    if matrix_case.contender == OURS:
+        unmet = outcome.unmet(matrix_case.scenario.expect)
         assert not unmet, "; ".join(unmet)
 
 
-def _turn(played: Case) -> AbstractContextManager[object]:
+def _turn(matrix_case: Case) -> AbstractContextManager[object]:
     """Cases that are timed, and those of many processes, which would disturb them, run one at a time."""
-    many, timed = played.scenario.processes > 1, played.scenario.expect.within is not None
-    return FileLock(CACHE / "turn.lock") if many or (timed and played.contender == OURS) else nullcontext()
+    many, timed = matrix_case.scenario.processes > 1, matrix_case.scenario.expect.within is not None
+    return FileLock(CACHE / "turn.lock") if many or (timed and matrix_case.contender == OURS) else nullcontext()

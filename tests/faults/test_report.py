@@ -14,7 +14,7 @@ from tests.faults.outcome import WRONG, Outcome
 from tests.faults.page import markdown, terminal
 from tests.faults.report import Report, Run, write
 from tests.faults.scenario import Scenario
-from tests.faults.words import Expect
+from tests.faults.schema import Expect
 
 RUN = Run("pytest tests/faults", "2026-01-02 03:04 UTC", "Linux, 2 cores", {"torch": "2.15"}, 5, 5, 61.0)
 SCENARIOS = (

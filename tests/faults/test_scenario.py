@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.reader import ScenarioError
 from tests.faults.scenario import FOLDER, read, read_all
-from tests.faults.words import CONTENDERS, Expect, Lift, Toxic
+from tests.faults.schema import CONTENDERS, Expect, Lift, Toxic
 from tests.hub import Answer
 
 EXPECT = 'expect = { outcome = "loaded" }\n'

@@ -20,8 +20,8 @@ from tests.faults.build import ROOT, ToxiproxyError, binary
 from tests.faults.cases import Case
 from tests.faults.control import Proxies
 from tests.faults.scenario import Scenario
+from tests.faults.schema import Expect, Toxic
 from tests.faults.server import HOST, Server, ToxiproxyDied
-from tests.faults.words import Expect, Toxic
 from tests.hub import Commit, LocalHub, Repo
 
 pytestmark = pytest.mark.faults

@@ -58,7 +58,7 @@ def parse_resolve_cache(path: str, known: Container[str]) -> Address | None:
 
 
 def _repo_segments(segments: Sequence[str], verbs: frozenset[str], known: Container[str]) -> int | None:
-    """How many segments name the repo. A repo that exists wins: an org may have a repo that is called `refs`."""
+    """The number of segments that name the repo. A repo that exists wins: an org may have a repo called `refs`."""
     shapes = [n for n in (2, 1) if len(segments) == n or (len(segments) > n and segments[n] in verbs)]
     existing = [n for n in shapes if _join(segments[:n]) in known]
     by_verb = [n for n in shapes if len(segments) > n]

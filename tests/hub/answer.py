@@ -23,7 +23,7 @@ _WITH_STATUS = ("headers", "body", "retry_after", "retry_date")
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What to do, instead of or to the honest answer, with the next `times` requests that match (None: all of them).
+    """A fault in place of or within the correct answer, for the next `times` matching requests (None: all of them).
 
     Which requests: those that reach `on` ("hub", "cdn" or "both"), whose `path?query` (decoded, without signature)
     the regular expression `match` finds something in, and whose method is `method` if one is given. The CDN's query
@@ -103,17 +103,17 @@ class Answer:
 
     @property
     def acts_on_body(self) -> bool:
-        """Is it about the bytes of a body, not about the request?"""
+        """True if it acts on the bytes of a body, not on the request."""
         return self.kind in _ON_BODY
 
     @property
     def acts_on_json(self) -> bool:
-        """Is any body good enough, not only a file's?"""
+        """True if it acts on any body, not only on a file's."""
         return self.kind in _ON_JSON_TOO
 
     @property
     def needs_range(self) -> bool:
-        """Does it let requests without a Range header pass?"""
+        """True if requests without a Range header pass untouched."""
         return self.ranged or self.ignore_range or self.bad_range is not None
 
     def _kinds(self) -> list[str]:

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 import transformers
 
-from .jobs import Job
 from .recipes import STREAMED, Recipe
+from .replica_spec import ReplicaSpec
 from .streamed import write_shards
 from .vocabularies import write_vocabulary
 
@@ -38,21 +38,21 @@ Size: {size}.
 """
 
 
-def build(job: Job, folder: Path) -> None:
+def build(spec: ReplicaSpec, folder: Path) -> None:
     """Write `older/` and `newer/`, the files of the two commits."""
-    recipe, size = job.recipe, job.size
+    recipe, size = spec.recipe, spec.size
     newer, older = folder / "newer", folder / "older"
     newer.mkdir(parents=True)
     vocab_size = write_vocabulary(recipe.vocabulary, newer)
     (newer / ".gitattributes").write_text(_GITATTRIBUTES)
     shutil.copytree(newer, older, copy_function=os.link)
-    config = _config(job, vocab_size)
+    config = _config(spec, vocab_size)
     if size in STREAMED:
         write_shards(_class(recipe), config, getattr(torch, recipe.dtype), _SEED, newer)
         for file in newer.glob("model*"):
             os.link(file, older / file.name)
     else:
-        _write_models(job, config, newer, older)
+        _write_models(spec, config, newer, older)
     for commit, text in ((newer, _README), (older, _README.split("Size:")[0])):
         (commit / "README.md").write_text(text.format(license=recipe.license, repo_id=recipe.repo_id, size=size))
     _write_config(config, newer)
@@ -60,23 +60,23 @@ def build(job: Job, folder: Path) -> None:
     _write_config(config, older)
 
 
-def _config(job: Job, vocab_size: int) -> Any:
-    recipe = job.recipe
-    values = {**recipe.config, **recipe.sizes[job.size]}
-    values["vocab_size"] = max(recipe.sizes[job.size]["vocab_size"], vocab_size)
-    if job.layers is not None:
-        values["num_hidden_layers"] = job.layers
+def _config(spec: ReplicaSpec, vocab_size: int) -> Any:
+    recipe = spec.recipe
+    values = {**recipe.config, **recipe.sizes[spec.size]}
+    values["vocab_size"] = max(recipe.sizes[spec.size]["vocab_size"], vocab_size)
+    if spec.layers is not None:
+        values["num_hidden_layers"] = spec.layers
     config = transformers.AutoConfig.for_model(recipe.model_type, **values)
     config.architectures = [recipe.architecture]
     config.dtype = recipe.dtype
     return config
 
 
-def _write_models(job: Job, config: Any, newer: Path, older: Path) -> None:
-    recipe = job.recipe
+def _write_models(spec: ReplicaSpec, config: Any, newer: Path, older: Path) -> None:
+    recipe = spec.recipe
     model = _model(recipe, config, _SEED)
     _write_weights(model, recipe.newer, newer)
-    if recipe.retrained and job.size == "tiny":
+    if recipe.retrained and spec.size == "tiny":
         _write_weights(_model(recipe, config, _SEED + 1), recipe.older, older)
     else:
         _share_weights(model, recipe, newer, older)
@@ -121,12 +121,12 @@ def _write_config(config: Any, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config.to_diff_dict(), indent=2, sort_keys=True) + "\n")
 
 
-def main(root: Path, jobs: list[Job]) -> None:
+def main(root: Path, specs: list[ReplicaSpec]) -> None:
     """Build them all, telling each on stderr."""
-    for number, job in enumerate(jobs, 1):
-        sys.stderr.write(f"building replica {number} of {len(jobs)}: {job.recipe.repo_id} ({job.size})\n")
-        build(job, root / job.name)
+    for number, spec in enumerate(specs, 1):
+        sys.stderr.write(f"building replica {number} of {len(specs)}: {spec.recipe.repo_id} ({spec.size})\n")
+        build(spec, root / spec.name)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Job.parse(text) for text in sys.argv[2:]])
+    main(Path(sys.argv[1]), [ReplicaSpec.parse(text) for text in sys.argv[2:]])

@@ -1,4 +1,4 @@
-"""What the local Hub serves: repos, their commits and the digests that the live Hub computes for them."""
+"""The content of the local Hub: repos, their commits and the digests that the live Hub computes for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Blob:
 
     @property
     def digest(self) -> str:
-        """What names the file in a cache: the sha256 of an LFS file, else the git sha1."""
+        """The digest that names the file in a cache: the sha256 of an LFS file, else the git sha1."""
         return self.sha256 or self.oid
 
     @property

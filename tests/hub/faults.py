@@ -1,4 +1,4 @@
-"""Queued answers, and the ASGI layer that plays them."""
+"""Queued answers, and the ASGI layer that applies them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .answer import Answer
 from .body import Span
+from .body_faults import BODY_FAULTS, BodyFault, CutError, FaultyResponse
 from .origins import PORTAL_PAGE, PORTAL_PATH, denied
-from .players import PLAYERS, CutError, Player, Stage
 from .signing import unsigned
 from .wire import connection
 
@@ -67,7 +67,7 @@ def _due(queued: _Queued) -> bool:
 
 
 class Faults:
-    """Plays queued answers in front of one origin's app."""
+    """Applies queued answers in front of one origin's app."""
 
     def __init__(self, app: ASGIApp, origin: str, queue: FaultQueue) -> None:
         self._app = app
@@ -89,7 +89,7 @@ class Faults:
         return None
 
     async def _begin(self, answer: Answer, scope: Scope) -> Response | None:
-        """What an answer does before anything is sent, and the response that stands in for the honest one."""
+        """Apply an answer before anything is sent, and return the response that replaces the correct one."""
         if answer.delay is not None:
             await connection(scope).wait(answer.delay)
         if answer.close_before_answer:
@@ -106,18 +106,18 @@ class Faults:
         return here and method and ranged and re.search(answer.match, target) is not None
 
     def _disturbing(self, scope: Scope, send: Send) -> Send:
-        """A `send` that looks for a body answer when a body begins, and plays it."""
-        player: Player | None = None
+        """Return a `send` that looks for a body answer when a body begins, and applies it."""
+        fault: BodyFault | None = None
 
         async def disturbed(message: Message) -> None:
-            nonlocal player
+            nonlocal fault
             if message["type"] == "http.response.start":
-                player = self._claim_body(scope, message, send)
-            await (send(message) if player is None else player.play(message))
+                fault = self._claim_body(scope, message, send)
+            await (send(message) if fault is None else fault.apply(message))
 
         return disturbed
 
-    def _claim_body(self, scope: Scope, start: Message, send: Send) -> Player | None:
+    def _claim_body(self, scope: Scope, start: Message, send: Send) -> BodyFault | None:
         span, is_file = _body(start)
         if span is None or scope["method"] != "GET":
             return None
@@ -127,11 +127,11 @@ class Faults:
             return of_this and _reaches(answer, span) and self._fits(answer, scope)
 
         answer = self._queue.claim(fits)
-        return None if answer is None else PLAYERS[answer.kind](Stage(answer, span, scope, send))
+        return None if answer is None else BODY_FAULTS[answer.kind](FaultyResponse(answer, span, scope, send))
 
 
 def _reaches(answer: Answer, span: Span) -> bool:
-    """Does the body hold the byte that the answer is about?"""
+    """True if the body holds the byte on which the answer acts."""
     if answer.flip is not None:
         return span.start <= answer.flip < span.stop
     points = (answer.cut, answer.reset, answer.after)
@@ -139,7 +139,7 @@ def _reaches(answer: Answer, span: Span) -> bool:
 
 
 def _body(start: Message) -> tuple[Span | None, bool]:
-    """Which bytes a response brings, and whether they are a file's; None for a redirect or a refusal."""
+    """Return the bytes that a response brings, and True if they are a file's; None for a redirect or a refusal."""
     headers = Headers(raw=start["headers"])
     if start["status"] == 206:
         first, _, last = headers["content-range"].removeprefix("bytes ").partition("/")[0].partition("-")

@@ -45,7 +45,7 @@ class Signer:
         return f"{self.public_url.rstrip('/')}{signed}"
 
     def accepts(self, request: Request) -> bool:
-        """Was the URL made here, and is it still good?"""
+        """True if the URL was made here and has not expired."""
         return signing.is_valid(self.secret, request.url.path, request.query_params, self.clock())
 
 
@@ -123,7 +123,7 @@ def cdn_app(store: Store, signer: Signer) -> Starlette:
 
 
 def denied() -> Response:
-    """What the CDN says to a wrong or expired signature."""
+    """Return the CDN's answer to a wrong or expired signature."""
     return Response(_DENIED, 403, {"X-Cache": "Error from cdn"}, "application/xml")
 
 

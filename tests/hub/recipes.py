@@ -1,4 +1,4 @@
-"""What the replicas are: architectures, sizes and files of well-known models, as data."""
+"""The replicas as data: architectures, sizes and files of well-known models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STREAMED = frozenset({"1b", "7b"})  # too large to be held in memory while they 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make one replica with random weights.
+    """The recipe of one replica with random weights.
 
     `older` and `newer` name the weight formats of the two commits on main: bin, safetensors or shards (safetensors
     with an index). `retrained` gives the older commit other weights (in tiny; larger sizes share the file).

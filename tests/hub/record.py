@@ -1,4 +1,4 @@
-"""What each origin saw: one record a request."""
+"""The log of each origin: one record a request."""
 
 from __future__ import annotations
 

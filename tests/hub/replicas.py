@@ -19,8 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .content import Commit, Repo
-from .jobs import Job
 from .recipes import MINILM, MINILM_PACKAGE, RECIPES, SIZES
+from .replica_spec import ReplicaSpec
 
 REPLICAS = tuple(sorted([*RECIPES, MINILM]))
 _FORMAT = 3
@@ -41,13 +41,13 @@ def replica(repo_id: str, size: str = "tiny", *, layers: int | None = None) -> R
         raise ValueError(f"no size {size!r} of {repo_id}; there are {', '.join(recipe.sizes)}")
     if layers is not None and (layers < 1 or recipe.model_type != "mistral"):
         raise ValueError("layers is positive, and for mistralai/Mistral-7B-Instruct-v0.2 only")
-    folder = _cached(Job(recipe, size, layers))
+    folder = _cached(ReplicaSpec(recipe, size, layers))
     commits = [_commit(folder / name, name) for name in ("older", "newer")]
     return Repo(repo_id, commits, tags=recipe.tags, info=recipe.info)
 
 
 def cache_folder() -> Path:
-    """Where built replicas are kept; other versions of the libraries build their own."""
+    """Return the folder of built replicas; other versions of the libraries build their own."""
     root = Path(os.environ.get("PHAITA_REPLICAS") or _ROOT / ".cache" / "replicas")
     try:
         libraries = "-".join(f"{name}{version(name)}" for name in _LIBRARIES)
@@ -56,33 +56,33 @@ def cache_folder() -> Path:
     return root.absolute() / f"v{_FORMAT}-{libraries}"
 
 
-def _cached(job: Job) -> Path:
+def _cached(spec: ReplicaSpec) -> Path:
     root = cache_folder()
-    if not (root / job.name).is_dir():
+    if not (root / spec.name).is_dir():
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".building-", dir=root) as scratch:
-            jobs = _missing(job, root)
-            _run_build(jobs, Path(scratch))
-            for built in jobs:
+            specs = _missing(spec, root)
+            _run_build(specs, Path(scratch))
+            for built in specs:
                 _settle(Path(scratch) / built.name, root / built.name)
-    return root / job.name
+    return root / spec.name
 
 
-def _missing(job: Job, root: Path) -> list[Job]:
+def _missing(spec: ReplicaSpec, root: Path) -> list[ReplicaSpec]:
     """Most of a tiny build is importing torch and transformers: the first one makes them all."""
-    tiny = [Job(recipe, "tiny") for recipe in RECIPES.values() if job.size == "tiny"]
-    return [job, *(one for one in tiny if one.name != job.name and not (root / one.name).is_dir())]
+    tiny = [ReplicaSpec(recipe, "tiny") for recipe in RECIPES.values() if spec.size == "tiny"]
+    return [spec, *(one for one in tiny if one.name != spec.name and not (root / one.name).is_dir())]
 
 
-def _run_build(jobs: list[Job], target: Path) -> None:
+def _run_build(specs: list[ReplicaSpec], target: Path) -> None:
     """Build in a process of its own, offline; its progress goes to stderr."""
-    sys.stderr.write(f"building {len(jobs)} replica(s), kept in {target.parent}; first torch and transformers load\n")
+    sys.stderr.write(f"building {len(specs)} replica(s), kept in {target.parent}; first torch and transformers load\n")
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
     env = {**os.environ, **quiet, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "tests.hub.build", str(target), *map(str, jobs)]
+    command = [sys.executable, "-m", "tests.hub.build", str(target), *map(str, specs)]
     if subprocess.run(command, env=env, check=False).returncode != 0:
-        raise RuntimeError(f"building {', '.join(map(str, jobs))} failed; what the build wrote to stderr says why")
+        raise RuntimeError(f"building {', '.join(map(str, specs))} failed; what the build wrote to stderr says why")
 
 
 def _settle(built: Path, folder: Path) -> None:

@@ -61,7 +61,7 @@ class LocalHub:
 
     @property
     def public_cdn_url(self) -> str:
-        """What Location headers name as the CDN's origin; set it to put a proxy in front."""
+        """The CDN's origin in Location headers; set it to put a proxy in front."""
         return self._signer.public_url
 
     @public_cdn_url.setter
@@ -82,7 +82,7 @@ class LocalHub:
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
-        """Where the names of `NAMES` are, for a proxy that does what the DNS can't."""
+        """The addresses of the names in `NAMES`, for a proxy that stands in for the DNS."""
         return {name: sock.getsockname() for name, sock in zip(NAMES.values(), self._sockets, strict=True)}
 
     @property

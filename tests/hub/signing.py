@@ -19,7 +19,7 @@ def sign(secret: bytes, path: str, disposition: str, expires: int) -> str:
 
 
 def is_valid(secret: bytes, path: str, query: Mapping[str, str], now: float) -> bool:
-    """Is the signature ours, and not yet expired?"""
+    """True if the signature is ours and has not expired."""
     expires = query.get("Expires", "")
     expected = _signature(secret, path, query.get(DISPOSITION, ""), expires)
     same = hmac.compare_digest(expected.encode(), query.get("Signature", "").encode())

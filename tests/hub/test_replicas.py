@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.hub import LocalHub, Repo, Seen
-from tests.hub.jobs import Job
 from tests.hub.recipes import MINILM, RECIPES
+from tests.hub.replica_spec import ReplicaSpec
 from tests.hub.replicas import REPLICAS, replica
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ def running(repos: Mapping[str, Repo]) -> Iterator[LocalHub]:
 
 @dataclass(frozen=True)
 class Loads:
-    """What a process that loaded every replica found, and what it asked for."""
+    """The findings and the requests of a process that loaded every replica."""
 
     results: Mapping[tuple[str, str, str], Any]
     seen: tuple[Seen, ...]
@@ -186,5 +186,5 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_job_survives_the_command_line() -> None:
-    for job in (Job(RECIPES["gpt2"], "tiny"), Job(RECIPES[MISTRAL], "real", 2)):
-        assert Job.parse(str(job)) == job
+    for spec in (ReplicaSpec(RECIPES["gpt2"], "tiny"), ReplicaSpec(RECIPES[MISTRAL], "real", 2)):
+        assert ReplicaSpec.parse(str(spec)) == spec

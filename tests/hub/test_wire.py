@@ -1,4 +1,4 @@
-"""What goes over the wire: redirects, headers, ranges, signatures, malformed requests."""
+"""The HTTP of the local Hub: redirects, headers, ranges, signatures, malformed requests."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 NAMES = {"hub": "hub.local.test", "cdn": "cdn.local.test"}
-"""What each origin's certificate calls it, beside 127.0.0.1; no DNS knows these names, a proxy may."""
+"""The name in each origin's certificate, beside 127.0.0.1; no DNS knows these names, a proxy may."""
 
 
 class Authority:
@@ -22,7 +22,7 @@ class Authority:
         self._ca.cert_pem.write_to_path(str(self.ca_file))
 
     def context(self, origin: str) -> ssl.SSLContext:
-        """What an origin needs to speak TLS."""
+        """Return the TLS context of an origin."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(NAMES[origin], "127.0.0.1").configure_cert(context)
         return context

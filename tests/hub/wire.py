@@ -33,7 +33,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def lost(self) -> bool:
-        """Has it ended?"""
+        """True if it has ended."""
         return self._lost.is_set()
 
     def speak_raw(self, scope: Scope, rate: int | None = None) -> None:

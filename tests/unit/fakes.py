@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
 import threading
 from collections import defaultdict, deque
 from collections.abc import Mapping
@@ -15,6 +13,7 @@ from phaita_loader.hub import Body, Hub
 from phaita_loader.listing import Listing, RemoteFile, listed_file
 from phaita_loader.policy import Policy
 from phaita_loader.retry import Clock
+from tests.support.files import safetensors as safetensors
 
 COMMIT, OTHER_COMMIT = "c" * 40, "d" * 40
 SIGNED = "https://cdn.test/blob?X-Amz-Signature=5ec2e7"
@@ -146,12 +145,6 @@ def listed(path: str, data: bytes) -> RemoteFile:
     lfs = path.endswith((".safetensors", ".bin"))
     blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
     return listed_file(path, len(data), blob, hashlib.sha256(data).hexdigest() if lfs else None)
-
-
-def safetensors(body: bytes) -> bytes:
-    """A valid file with one tensor of these bytes."""
-    header = json.dumps({"t": {"dtype": "U8", "shape": [len(body)], "data_offsets": [0, len(body)]}}).encode()
-    return struct.pack("<Q", len(header)) + header + body
 
 
 def noise(size: int, seed: int = 1) -> bytes:

@@ -16,9 +16,11 @@ from tests.bench.initialise.cold import evict, resident
 from tests.bench.initialise.contenders import OURS, THEIRS, missing
 from tests.bench.initialise.memory import FIGURES, above, footprint, read
 from tests.bench.initialise.models import MODELS
-from tests.bench.initialise.page import must_reach, page, stages, terminal, times
-from tests.bench.initialise.picture import html
-from tests.bench.initialise.plan import field, rounds
+from tests.bench.initialise.plan import contenders as field
+from tests.bench.initialise.plan import rounds
+from tests.bench.initialise.report_html import report_html as html
+from tests.bench.initialise.report_markdown import must_reach, stages, terminal, times
+from tests.bench.initialise.report_markdown import report_markdown as page
 from tests.bench.initialise.results import MEASURES, NO_CUDA, Results
 from tests.bench.initialise.run import Run
 from tests.bench.initialise.verdict import Verdict, not_measured, verdicts

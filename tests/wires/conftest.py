@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,13 @@ def serve(_stop: Callable[[ExitStack], None]) -> Iterator[Callable[..., LocalHub
     with ExitStack() as stack:
         yield lambda *repos, **options: stack.enter_context(LocalHub(repos, **options))
         _stop(stack.pop_all())
+
+
+@pytest.fixture
+def serve_replicas(serve: Callable[..., LocalHub]) -> Callable[..., LocalHub]:
+    """Start a local Hub with tiny replicas of these models."""
+    replicas = import_module("tests.hub.replicas")  # needs torch, which not every Python under test has
+    return lambda *names: serve(*map(replicas.replica, names))
 
 
 @pytest.fixture

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from phaita_loader import Corrupt, ModelDownloadError, ModelRequest, Unreachable, fetch
 from tests.hub import Answer
-from tests.wires.support import (
-    MIB,
-    NAME,
-    QUICK,
-    WEIGHTS,
-    RawServer,
-    assert_whole,
-    bodies,
-    read_head,
-    repo,
-    sent,
-)
+from tests.support.servers import RawServer, read_head
+from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, Connect, Serve, assert_whole, bodies, repo, sent
 
 SIZE = 3 * MIB
 ONCE = dataclasses.replace(QUICK, attempts=1)
 
 
-def blobs(cache):
+def blobs(cache: Path) -> Any:
     return {path.name for path in cache.glob("models--*/blobs/*")}
 
 
-def test_bodies_that_are_cut_go_on_where_they_ended(serve, client):
+def test_bodies_that_are_cut_go_on_where_they_ended(serve: Serve, client: Connect) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", cut=MIB, times=2))
@@ -41,14 +33,14 @@ def test_bodies_that_are_cut_go_on_where_they_ended(serve, client):
     assert sent(hub) == served.files()[WEIGHTS].size, "no byte twice"
 
 
-def test_a_signed_location_serves_again_without_asking_the_hub(serve, client):
+def test_a_signed_location_serves_again_without_asking_the_hub(serve: Serve, client: Connect) -> None:
     hub = serve(repo(SIZE))
     hub.answer(Answer(on="cdn", cut=MIB, times=2))
     fetch(NAME, hub=client(hub), policy=ONCE)
     assert len([seen for seen in hub.seen if seen.path.endswith(f"/resolve/{hub.repos[NAME].shas[0]}/{WEIGHTS}")]) == 1
 
 
-def test_a_silent_body_is_dropped_and_resumed(serve, client):
+def test_a_silent_body_is_dropped_and_resumed(serve: Serve, client: Connect) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", pause=30, after=MIB))
@@ -57,7 +49,7 @@ def test_a_silent_body_is_dropped_and_resumed(serve, client):
     assert bodies(hub)[-1].range == f"bytes={MIB}-"
 
 
-def test_what_a_failed_call_brought_serves_the_next(serve, client):
+def test_what_a_failed_call_brought_serves_the_next(serve: Serve, client: Connect) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", cut=MIB))
@@ -69,7 +61,7 @@ def test_what_a_failed_call_brought_serves_the_next(serve, client):
     assert sent(hub) == served.files()[WEIGHTS].size - MIB
 
 
-def test_a_server_that_ignores_ranges_is_read_from_the_start(serve, client):
+def test_a_server_that_ignores_ranges_is_read_from_the_start(serve: Serve, client: Connect) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", cut=MIB))
@@ -78,7 +70,7 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(serve, client):
     assert [seen.status for seen in bodies(hub)] == [206, 200]
 
 
-def test_bytes_that_are_there_are_not_written_over(serve, client):
+def test_bytes_that_are_there_are_not_written_over(serve: Serve, client: Connect) -> None:
     """They may have been digested: other bytes in their place would enter the cache under a digest that fits."""
     served = repo(6 * MIB)
     hub = serve(served)
@@ -88,7 +80,7 @@ def test_bytes_that_are_there_are_not_written_over(serve, client):
     assert_whole(fetch(NAME, hub=client(hub), policy=QUICK), served)
 
 
-def test_a_flipped_byte_costs_an_attempt(serve, client):
+def test_a_flipped_byte_costs_an_attempt(serve: Serve, client: Connect) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", flip=MIB))
@@ -98,7 +90,9 @@ def test_a_flipped_byte_costs_an_attempt(serve, client):
 
 
 @pytest.mark.parametrize(("on", "path"), [("cdn", WEIGHTS), ("hub", "config.json")])
-def test_bytes_that_are_always_wrong_never_enter_the_cache(serve, client, cache, on, path):
+def test_bytes_that_are_always_wrong_never_enter_the_cache(
+    serve: Serve, client: Connect, cache: Path, on: str, path: Any
+) -> None:
     served = repo(MIB)
     hub = serve(served)
     hub.answer(Answer(on=on, match=path, flip=10, times=None))
@@ -109,7 +103,7 @@ def test_bytes_that_are_always_wrong_never_enter_the_cache(serve, client, cache,
     assert not list(cache.glob("models--*/refs/*"))
 
 
-def test_a_damaged_blob_in_the_cache_is_fetched_again(serve, client, cache):
+def test_a_damaged_blob_in_the_cache_is_fetched_again(serve: Serve, client: Connect, cache: Path) -> None:
     served = repo(MIB)
     hub = serve(served)
     fetch(NAME, hub=client(hub), policy=QUICK)
@@ -120,7 +114,7 @@ def test_a_damaged_blob_in_the_cache_is_fetched_again(serve, client, cache):
     assert len(bodies(hub)) == 1
 
 
-def test_an_expired_signed_url_is_renewed(serve, client):
+def test_an_expired_signed_url_is_renewed(serve: Serve, client: Connect) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", cut=MIB))
@@ -135,7 +129,9 @@ def test_an_expired_signed_url_is_renewed(serve, client):
 @pytest.mark.parametrize(
     ("on", "match"), [("hub", "/api/models/"), ("hub", "/resolve/"), ("hub", "config.json"), ("cdn", "")]
 )
-def test_a_captive_portal_costs_an_attempt_and_no_byte(serve, client, on, match, portal):
+def test_a_captive_portal_costs_an_attempt_and_no_byte(
+    serve: Serve, client: Connect, on: str, match: str, portal: int
+) -> None:
     served = repo(MIB)
     hub = serve(served)
     hub.answer(Answer(on=on, match=match, portal=portal))
@@ -144,7 +140,7 @@ def test_a_captive_portal_costs_an_attempt_and_no_byte(serve, client, on, match,
     assert len(snapshot.attempts) == 1
 
 
-def test_a_captive_portal_in_mid_body_keeps_what_arrived(serve, client):
+def test_a_captive_portal_in_mid_body_keeps_what_arrived(serve: Serve, client: Connect) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", cut=MIB))
@@ -153,7 +149,7 @@ def test_a_captive_portal_in_mid_body_keeps_what_arrived(serve, client):
     assert bodies(hub)[-1].range == f"bytes={MIB}-"
 
 
-def cdn_that_answers(*heads_and_body):
+def cdn_that_answers(*heads_and_body: Any) -> RawServer:
     def talk(connection: socket.socket) -> None:
         read_head(connection)
         for part in heads_and_body:
@@ -162,18 +158,18 @@ def cdn_that_answers(*heads_and_body):
     return RawServer(talk)
 
 
-def with_cdn(serve, server, served):
+def with_cdn(serve: Serve, server: Any, served: Any) -> Any:
     hub = serve(served)
     hub.public_cdn_url = server.url
     return hub
 
 
-def content(served):
+def content(served: Any) -> Any:
     with served.files()[WEIGHTS].open() as source:
         return source.read()
 
 
-def test_a_body_that_goes_on_beyond_its_end_is_cut_there(serve, client):
+def test_a_body_that_goes_on_beyond_its_end_is_cut_there(serve: Serve, client: Connect) -> None:
     """With no length declared; the surplus is neither counted nor kept."""
     served = repo(MIB)
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
@@ -191,7 +187,9 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_an_answer_that_contradicts_the_listing_is_not_read(serve, client, cache, lie):
+def test_an_answer_that_contradicts_the_listing_is_not_read(
+    serve: Serve, client: Connect, cache: Path, lie: str
+) -> None:
     served = repo(MIB)
     size = served.files()[WEIGHTS].size + (5 if "length" in lie else 0)
     with cdn_that_answers(LIES[lie] % size, b"x" * 1000) as cdn, pytest.raises(ModelDownloadError) as caught:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from typing import Any
 
 import pytest
 
 from phaita_loader import fetch
 from phaita_loader.progress import Received
 from tests.hub import Answer
-from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, assert_whole, bodies, repo, sent
+from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, Connect, Serve, assert_whole, bodies, repo, sent
 
 SIZE = 40 * MIB
 PATIENT = dataclasses.replace(QUICK, stall=10)
 
 
-def resolved(hub):
-    """How often the Hub was asked where the large file is."""
+def resolved(hub: Any) -> Any:
+    """Return the number of requests to the Hub for the large file's location."""
     return sum(seen.origin == "hub" and "/resolve/" in seen.path and WEIGHTS in seen.path for seen in hub.seen)
 
 
 @pytest.mark.parametrize("connections", [1, 4])
-def test_no_byte_comes_twice_however_many_there_are(serve, client, connections):
+def test_no_byte_comes_twice_however_many_there_are(serve: Serve, client: Connect, connections: int) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", pause=3, after=MIB, times=4))  # long enough for the others to come
@@ -33,13 +34,13 @@ def test_no_byte_comes_twice_however_many_there_are(serve, client, connections):
     assert resolved(hub) == 1
 
 
-def test_a_fast_link_needs_only_one(serve, client):
+def test_a_fast_link_needs_only_one(serve: Serve, client: Connect) -> None:
     hub = serve(repo(SIZE))
     fetch(NAME, hub=client(hub), policy=QUICK)
     assert len({seen.connection for seen in bodies(hub)}) == 1
 
 
-def test_drops_on_all_of_them_cost_no_attempt_and_no_new_location(serve, client):
+def test_drops_on_all_of_them_cost_no_attempt_and_no_new_location(serve: Serve, client: Connect) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", cut=300_000, times=None))
@@ -49,7 +50,7 @@ def test_drops_on_all_of_them_cost_no_attempt_and_no_new_location(serve, client)
     assert resolved(hub) == 1
 
 
-def test_a_connection_that_is_refused_is_done_without(serve, client):
+def test_a_connection_that_is_refused_is_done_without(serve: Serve, client: Connect) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", pause=3, after=MIB))
@@ -59,12 +60,12 @@ def test_a_connection_that_is_refused_is_done_without(serve, client):
     assert snapshot.attempts == ()
 
 
-def test_a_signed_location_that_runs_out_is_renewed_for_all(serve, client):
+def test_a_signed_location_that_runs_out_is_renewed_for_all(serve: Serve, client: Connect) -> None:
     served, now = repo(SIZE), [1000.0]
     hub = serve(served, clock=lambda: now[0], expires_in=60.0)
     hub.answer(Answer(on="cdn", pause=3, after=MIB))
 
-    def listen(event):
+    def listen(event: Any) -> None:
         if isinstance(event, Received) and event.path == WEIGHTS:
             now[0] = 2000.0
 
@@ -75,7 +76,7 @@ def test_a_signed_location_that_runs_out_is_renewed_for_all(serve, client):
     assert 2 <= resolved(hub) <= 5
 
 
-def test_a_wrong_byte_on_any_of_them_is_found(serve, client):
+def test_a_wrong_byte_on_any_of_them_is_found(serve: Serve, client: Connect) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", flip=SIZE - 100))
@@ -84,7 +85,7 @@ def test_a_wrong_byte_on_any_of_them_is_found(serve, client):
     assert [attempt.spoiled for attempt in snapshot.attempts] == [True]
 
 
-def test_no_thread_is_left_behind(serve, client):
+def test_no_thread_is_left_behind(serve: Serve, client: Connect) -> None:
     hub = serve(repo(SIZE))
     before = set(threading.enumerate())
     fetch(NAME, hub=client(hub), policy=QUICK)

@@ -34,7 +34,7 @@ TOLD = [
 
 
 @pytest.mark.torch
-def test_it_shows_each_part_in_order():
+def test_it_shows_each_part_in_order() -> None:
     command = [sys.executable, "-m", "tests.demo"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

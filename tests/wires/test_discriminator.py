@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,7 @@ from phaita.utils.config import Config, ModelConfig
 from phaita_loader import DeadlineExceeded, InitialisationError, NotCached, NotFound, Policy, load
 from tests.hub import Answer, Commit, Repo
 from tests.unit.encoders import heard
-from tests.wires.support import NAME, QUICK, fresh_process
+from tests.wires.support import NAME, QUICK, Connect, Serve, fresh_process
 
 pytestmark = pytest.mark.torch
 
@@ -24,53 +27,48 @@ TEXTS = [WHEEZE, "a dry cough", "coughing up blood and chest pain since last nig
 
 
 @pytest.fixture(scope="module")
-def phaita():
+def phaita() -> ModuleType:
     return import_module("phaita.models.discriminator")
 
 
 @pytest.fixture
-def serve_replica(serve):
-    """The local Hub with one replica."""
-    replicas = import_module("tests.hub.replicas")
-    return lambda name: serve(replicas.replica(name, size="tiny"))
-
-
-@pytest.fixture
-def around(serve_replica, client, phaita):
+def around(serve_replicas: Serve, client: Connect, phaita: ModuleType) -> Any:
     """A discriminator around a replica, with the default sizes."""
 
-    def made(name, **options):
-        hub = client(serve_replica(name))
+    def made(name: Any, **options: Any) -> Any:
+        hub = client(serve_replicas(name))
         return phaita.DiagnosisDiscriminator.from_pretrained(name, hub=hub, policy=QUICK, **options)
 
     return made
 
 
 @pytest.fixture
-def trained(around, phaita):
+def trained(around: Any, phaita: ModuleType) -> Any:
     model = around(DEBERTA)
     model.trained_on = phaita.TrainingRecord("nothing, in a test", {"top-1": 0.1})
     return model
 
 
 @pytest.fixture
-def checkpoint(trained, tmp_path):
+def checkpoint(trained: Any, tmp_path: Path) -> Any:
     """A repo that holds a checkpoint, and no other."""
     trained.save_pretrained(tmp_path / "saved")
     return Repo(NAME, [Commit({path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()})])
 
 
-def predicted(model, texts=TEXTS):
+def predicted(model: Any, texts: Any = TEXTS) -> Any:
     return model.predict_diagnosis(texts, 10, seed=1, allow_untrained=True)
 
 
-def listings(hub):
+def listings(hub: Any) -> Any:
     return [seen for seen in hub.seen if seen.path.startswith("/api/models/")]
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_an_encoder_comes_with_its_own_weights_and_untrained_heads(serve_replica, client, phaita, torch, name):
-    served = serve_replica(name)
+def test_an_encoder_comes_with_its_own_weights_and_untrained_heads(
+    serve_replicas: Serve, client: Connect, phaita: ModuleType, torch: ModuleType, name: Any
+) -> None:
+    served = serve_replicas(name)
     hub = client(served)
     model = phaita.DiagnosisDiscriminator.from_pretrained(name, hub=hub, policy=QUICK)
     assert len(listings(served)) == 1
@@ -88,7 +86,7 @@ def test_an_encoder_comes_with_its_own_weights_and_untrained_heads(serve_replica
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_gradients_reach_every_parameter(around, torch, name):
+def test_gradients_reach_every_parameter(around: Any, torch: ModuleType, name: Any) -> None:
     model = around(name).train()
     scores = model(TEXTS)
     (scores["diagnosis_logits"].square().sum() + scores["discriminator_scores"].sum()).backward()
@@ -96,7 +94,7 @@ def test_gradients_reach_every_parameter(around, torch, name):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_a_text_does_not_depend_on_its_batch(around, torch, name):
+def test_a_text_does_not_depend_on_its_batch(around: Any, torch: ModuleType, name: Any) -> None:
     model = around(name)
     together = model(TEXTS)
     for row, text in enumerate(TEXTS):
@@ -104,7 +102,7 @@ def test_a_text_does_not_depend_on_its_batch(around, torch, name):
             torch.testing.assert_close(scores[0], together[key][row], rtol=1e-4, atol=1e-5)
 
 
-def test_real_weights_read_alike_texts_alike(around, torch):
+def test_real_weights_read_alike_texts_alike(around: Any, torch: ModuleType) -> None:
     """Pooled as it was trained to be, MiniLM puts paraphrases near each other, and other matters elsewhere."""
     model = around(MINILM)
     seen = []
@@ -114,16 +112,16 @@ def test_real_weights_read_alike_texts_alike(around, torch):
     assert alike > 0.5 > 0.2 > apart
 
 
-def test_what_is_left_out_on_purpose_alarms_nobody(around, serve_replica, client):
+def test_what_is_left_out_on_purpose_alarms_nobody(around: Any, serve_replicas: Serve, client: Connect) -> None:
     with heard() as messages:
         model = around(MINILM)
         assert messages == []
-        loaded = load(MINILM, hub=client(serve_replica(MINILM)), policy=QUICK, fast=False, add_pooling_layer=False)
+        loaded = load(MINILM, hub=client(serve_replicas(MINILM)), policy=QUICK, fast=False, add_pooling_layer=False)
         assert "UNEXPECTED" in messages[0]
     assert loaded.model.state_dict().keys() == model.encoder.state_dict().keys()
 
 
-def test_what_is_missing_is_said(serve, client, phaita):
+def test_what_is_missing_is_said(serve: Serve, client: Connect, phaita: ModuleType) -> None:
     tensors = import_module("safetensors.torch")
     files = dict(import_module("tests.hub.replicas").replica(MINILM).commits[-1].files)
     weights = tensors.load_file(files["model.safetensors"])
@@ -136,8 +134,10 @@ def test_what_is_missing_is_said(serve, client, phaita):
     assert "MISSING" in messages[0]
 
 
-def test_a_name_an_encoder_or_a_config_decide_what_is_fetched(serve_replica, client, phaita):
-    served = serve_replica(DEBERTA)
+def test_a_name_an_encoder_or_a_config_decide_what_is_fetched(
+    serve_replicas: Serve, client: Connect, phaita: ModuleType
+) -> None:
+    served = serve_replicas(DEBERTA)
     options = {"hub": client(served), "policy": QUICK}
     from_pretrained = phaita.DiagnosisDiscriminator.from_pretrained
     assert from_pretrained(**options).config.encoder == DEBERTA
@@ -150,7 +150,9 @@ def test_a_name_an_encoder_or_a_config_decide_what_is_fetched(serve_replica, cli
     assert from_pretrained(DEBERTA, config=settings, **options).config.node_size == 16
 
 
-def test_a_checkpoint_comes_from_its_own_repo_alone(serve, client, cache, checkpoint, trained, phaita, torch):
+def test_a_checkpoint_comes_from_its_own_repo_alone(
+    serve: Serve, client: Connect, cache: Path, checkpoint: Any, trained: Any, phaita: ModuleType, torch: ModuleType
+) -> None:
     served = serve(checkpoint)
     hub = client(served, cache_dir=cache / "other")
     model = phaita.DiagnosisDiscriminator.from_pretrained(NAME, hub=hub, policy=QUICK)
@@ -162,13 +164,15 @@ def test_a_checkpoint_comes_from_its_own_repo_alone(serve, client, cache, checkp
     assert (model.config, predicted(model)) == (trained.config, predicted(trained))
 
 
-def test_a_checkpoint_names_no_folder_of_this_machine(checkpoint, tmp_path):
+def test_a_checkpoint_names_no_folder_of_this_machine(checkpoint: Any, tmp_path: Path) -> None:
     texts = [content.decode() for path, content in checkpoint.commits[0].files.items() if "safetensors" not in path]
     assert len(texts) == 4
     assert not [text for text in texts if str(tmp_path) in text]
 
 
-def test_a_checkpoint_survives_what_the_loader_survives(serve, client, cache, checkpoint, trained, phaita):
+def test_a_checkpoint_survives_what_the_loader_survives(
+    serve: Serve, client: Connect, cache: Path, checkpoint: Any, trained: Any, phaita: ModuleType
+) -> None:
     served = serve(checkpoint)
     served.answer(Answer(match="model.safetensors", on="cdn", reset=40_000, times=2))
     served.answer(Answer(match="model.safetensors", on="cdn", flip=50_000, times=1))
@@ -178,7 +182,9 @@ def test_a_checkpoint_survives_what_the_loader_survives(serve, client, cache, ch
     assert predicted(model) == predicted(trained)
 
 
-def test_a_checkpoint_in_the_cache_takes_no_request(serve, client, cache, checkpoint, trained, phaita):
+def test_a_checkpoint_in_the_cache_takes_no_request(
+    serve: Serve, client: Connect, cache: Path, checkpoint: Any, trained: Any, phaita: ModuleType
+) -> None:
     served = serve(checkpoint)
     hub = client(served, cache_dir=cache / "other")
     with pytest.raises(NotCached):
@@ -190,7 +196,9 @@ def test_a_checkpoint_in_the_cache_takes_no_request(serve, client, cache, checkp
     assert not served.seen
 
 
-def test_a_checkpoint_of_a_newer_format_names_the_repo(serve, client, cache, checkpoint, phaita):
+def test_a_checkpoint_of_a_newer_format_names_the_repo(
+    serve: Serve, client: Connect, cache: Path, checkpoint: Any, phaita: ModuleType
+) -> None:
     files = {**checkpoint.commits[0].files}
     files["phaita_config.json"] = json.dumps({**json.loads(files["phaita_config.json"]), "format": 99}).encode()
     hub = client(serve(Repo(NAME, [Commit(files)])), cache_dir=cache / "other")
@@ -198,7 +206,9 @@ def test_a_checkpoint_of_a_newer_format_names_the_repo(serve, client, cache, che
         phaita.DiagnosisDiscriminator.from_pretrained(NAME, hub=hub, policy=QUICK)
 
 
-def test_a_revision_may_be_named(serve, client, cache, checkpoint, trained, phaita):
+def test_a_revision_may_be_named(
+    serve: Serve, client: Connect, cache: Path, checkpoint: Any, trained: Any, phaita: ModuleType
+) -> None:
     served = serve(Repo(NAME, [checkpoint.commits[0], Commit({"README.md": b"all gone"})], tags={"v1": 0}))
     options = {"hub": client(served, cache_dir=cache / "other"), "policy": QUICK}
     with pytest.raises(NotFound):
@@ -207,15 +217,15 @@ def test_a_revision_may_be_named(serve, client, cache, checkpoint, trained, phai
     assert predicted(model) == predicted(trained)
 
 
-def test_a_deadline_holds(serve_replica, client, phaita):
-    served = serve_replica(DEBERTA)
+def test_a_deadline_holds(serve_replicas: Serve, client: Connect, phaita: ModuleType) -> None:
+    served = serve_replicas(DEBERTA)
     served.answer(Answer(on="both", delay=30.0, times=None))
     policy = Policy(deadline=0.2)
     with pytest.raises(DeadlineExceeded):
         phaita.DiagnosisDiscriminator.from_pretrained(DEBERTA, hub=client(served), policy=policy)
 
 
-def test_torch_geometric_waits_for_a_model_and_does_not_warn():
+def test_torch_geometric_waits_for_a_model_and_does_not_warn() -> None:
     code = (
         "import sys, warnings\n"
         "warnings.simplefilter('error', FutureWarning)\n"
@@ -230,7 +240,7 @@ def test_torch_geometric_waits_for_a_model_and_does_not_warn():
     assert told[0].strip() == "True", told
 
 
-def test_torch_geometric_leaves_no_file_behind(tmp_path):
+def test_torch_geometric_leaves_no_file_behind(tmp_path: Path) -> None:
     code = (
         "import pathlib, tempfile\n"
         "from phaita.models._graph import GraphEncoder, SymptomGraph\n"
@@ -245,7 +255,9 @@ def test_torch_geometric_leaves_no_file_behind(tmp_path):
 
 
 @pytest.mark.cuda
-def test_a_checkpoint_on_a_cuda_device(checkpoint, tmp_path, trained, phaita, torch):
+def test_a_checkpoint_on_a_cuda_device(
+    checkpoint: Any, tmp_path: Path, trained: Any, phaita: ModuleType, torch: ModuleType
+) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     model = phaita.DiagnosisDiscriminator.from_pretrained(tmp_path / "saved", device="cuda")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+import socket
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,20 +16,19 @@ from phaita_loader import ModelRequest, NotCached, NotFound, StorageError, fetch
 from phaita_loader.cli import main
 from tests.hub import Answer, Commit, Repo
 from tests.hub.content import git_sha1
+from tests.support.servers import RawServer, forward_to, nobody, read_head
 from tests.wires.support import (
     MIB,
     NAME,
     QUICK,
     WEIGHTS,
-    RawServer,
+    Connect,
+    Serve,
     assert_whole,
-    forward_to,
     fresh_process,
-    nobody,
-    read_head,
     repo,
-    safetensors,
     small_files,
+    weights,
 )
 
 
@@ -35,25 +37,25 @@ def two_commits() -> Repo:
     return Repo(
         NAME,
         [
-            Commit({**small_files("old"), WEIGHTS: safetensors(1000, 1)}),
-            Commit({**small_files("new"), WEIGHTS: safetensors(1000, 2)}),
+            Commit({**small_files("old"), WEIGHTS: weights(1000, 1)}),
+            Commit({**small_files("new"), WEIGHTS: weights(1000, 2)}),
         ],
         tags={"v1": 0},
     )
 
 
-def test_a_fetch_is_one_listing_and_one_get_and_its_redirect_for_each_file(serve, client):
+def test_a_fetch_is_one_listing_and_one_get_and_its_redirect_for_each_file(serve: Serve, client: Connect) -> None:
     served = repo()
     hub = serve(served)
     snapshot = fetch(NAME, hub=client(hub), policy=QUICK)
     assert_whole(snapshot, served)
     assert {file.path for file in snapshot.files} == {"config.json", "tokenizer.json", WEIGHTS}
     assert {seen.method for seen in hub.seen} == {"GET"}
-    kinds = Counter(re.search("models|resolve-cache|resolve|repos", seen.path).group() for seen in hub.seen)
+    kinds = Counter(re.findall("models|resolve-cache|resolve|repos", seen.path)[0] for seen in hub.seen)
     assert kinds == {"models": 1, "resolve": 3, "resolve-cache": 2, "repos": 1}
 
 
-def test_nested_and_empty_files_and_names_that_need_quoting_arrive(serve, client):
+def test_nested_and_empty_files_and_names_that_need_quoting_arrive(serve: Serve, client: Connect) -> None:
     names = ["a/b/c.json", "with space/ü#1?.txt", "empty.txt", "deep/empty.bin"]
     served = Repo(NAME, [Commit({name: b"" if "empty" in name else name.encode() for name in names})])
     hub = serve(served)
@@ -63,7 +65,7 @@ def test_nested_and_empty_files_and_names_that_need_quoting_arrive(serve, client
     assert not [seen for seen in hub.seen if "empty" in seen.path + seen.query], "an empty file needs no request"
 
 
-def test_connections_are_used_again(serve, client):
+def test_connections_are_used_again(serve: Serve, client: Connect) -> None:
     """Thirty small files over a handful of connections, not sixty."""
     served = Repo(NAME, [Commit({f"{n}.txt": b"%d" % n for n in range(30)})])
     hub = serve(served)
@@ -72,7 +74,7 @@ def test_connections_are_used_again(serve, client):
         assert len(front.connections) <= 5
 
 
-def test_a_tag_and_a_branch_that_moves_are_followed(serve, client):
+def test_a_tag_and_a_branch_that_moves_are_followed(serve: Serve, client: Connect) -> None:
     served = two_commits()
     hub = serve(served)
     old, new = served.shas
@@ -84,7 +86,7 @@ def test_a_tag_and_a_branch_that_moves_are_followed(serve, client):
     assert_whole(back, served)
 
 
-def test_a_cached_commit_needs_no_request_and_a_cached_branch_needs_one(serve, client):
+def test_a_cached_commit_needs_no_request_and_a_cached_branch_needs_one(serve: Serve, client: Connect) -> None:
     hub = serve(repo())
     commit = fetch(NAME, hub=client(hub), policy=QUICK).commit
     hub.clear()
@@ -94,7 +96,9 @@ def test_a_cached_commit_needs_no_request_and_a_cached_branch_needs_one(serve, c
     assert [seen.path for seen in hub.seen] == [f"/api/models/{NAME}/revision/main"]
 
 
-def test_a_cached_branch_outlives_a_dead_hub_with_a_warning(serve, client, caplog):
+def test_a_cached_branch_outlives_a_dead_hub_with_a_warning(
+    serve: Serve, client: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
     hub = serve(repo())
     commit = fetch(NAME, hub=client(hub), policy=QUICK).commit
     with caplog.at_level(logging.WARNING, "phaita_loader"):
@@ -105,20 +109,20 @@ def test_a_cached_branch_outlives_a_dead_hub_with_a_warning(serve, client, caplo
 @pytest.mark.parametrize(
     "fault", [{"status": 503}, {"portal": 200}, {"portal": 302}, {"status": 429, "retry_after": 3600}]
 )
-def test_a_cached_branch_outlives_a_hub_that_talks_nonsense(serve, client, fault):
+def test_a_cached_branch_outlives_a_hub_that_talks_nonsense(serve: Serve, client: Connect, fault: Any) -> None:
     hub = serve(repo())
     commit = fetch(NAME, hub=client(hub), policy=QUICK).commit
     hub.answer(Answer(on="hub", **fault))
     assert fetch(NAME, hub=client(hub), policy=QUICK).commit == commit
 
 
-def test_a_cached_branch_does_not_outlive_a_repo_that_is_gone(serve, client):
+def test_a_cached_branch_does_not_outlive_a_repo_that_is_gone(serve: Serve, client: Connect) -> None:
     fetch(NAME, hub=client(serve(repo())), policy=QUICK)
     with pytest.raises(NotFound):
         fetch(NAME, hub=client(serve()), policy=QUICK)
 
 
-def test_offline_makes_no_request(serve, client):
+def test_offline_makes_no_request(serve: Serve, client: Connect) -> None:
     hub = serve(repo())
     commit = fetch(NAME, hub=client(hub), policy=QUICK).commit
     hub.clear()
@@ -128,7 +132,7 @@ def test_offline_makes_no_request(serve, client):
     assert not hub.seen
 
 
-def test_hf_hub_offline_means_the_same(serve, client, cache):
+def test_hf_hub_offline_means_the_same(serve: Serve, client: Connect, cache: Path) -> None:
     hub = serve(repo(), repo(name="org/cached"))
     commit = fetch("org/cached", hub=client(hub), policy=QUICK).commit
     hub.clear()
@@ -146,7 +150,9 @@ def test_hf_hub_offline_means_the_same(serve, client, cache):
 
 
 @pytest.mark.parametrize("taken", ["", "models--org--name", "models--org--name/.phaita-loader"])
-def test_a_cache_that_can_not_be_written_is_a_storage_error(serve, client, cache, taken):
+def test_a_cache_that_can_not_be_written_is_a_storage_error(
+    serve: Serve, client: Connect, cache: Path, taken: str
+) -> None:
     """A file lies where a folder should be: unlike missing permissions, that stops root too."""
     blocked = cache / taken
     blocked.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +162,7 @@ def test_a_cache_that_can_not_be_written_is_a_storage_error(serve, client, cache
     assert not caught.value.attempts
 
 
-def test_a_dry_run_says_what_would_come(serve, cache, capsys):
+def test_a_dry_run_says_what_would_come(serve: Serve, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hub = serve(repo(MIB))
     command = ["fetch", NAME, "--endpoint", hub.url, "--cache-dir", str(cache), "--dry-run"]
     assert main(command) == 0
@@ -166,21 +172,21 @@ def test_a_dry_run_says_what_would_come(serve, cache, capsys):
     assert not cache.exists()
 
 
-def test_the_command_line_says_how_long_is_waited(serve, cache, caplog):
+def test_the_command_line_says_how_long_is_waited(serve: Serve, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     hub = serve(repo())
     hub.answer(Answer(status=503, times=2))
     waits = ["--backoff-first", "0.02", "--backoff-cap", "0.03"]
     with caplog.at_level(logging.WARNING, "phaita_loader"):
         assert main(["fetch", NAME, "--cache-dir", str(cache), "--endpoint", hub.url, *waits]) == 0
-    assert [re.search(r"next in ([\d.]+) s", message)[1] for message in caplog.messages] == ["0.02", "0.03"]
+    assert [re.findall(r"next in ([\d.]+) s", message)[0] for message in caplog.messages] == ["0.02", "0.03"]
 
 
-def test_a_hub_that_answers_with_the_bodies_is_asked_once_for_each(client):
+def test_a_hub_that_answers_with_the_bodies_is_asked_once_for_each(client: Connect) -> None:
     files = {f"{at}.json": b'{"at": %d}' % at for at in range(20)}
     rows = [{"rfilename": path, "size": len(data), "blobId": git_sha1(data)} for path, data in files.items()]
     asked = []
 
-    def talk(connection):
+    def talk(connection: socket.socket) -> None:
         while head := read_head(connection):
             path = head.split()[1].decode()
             asked.append(path)

@@ -8,6 +8,9 @@ import random
 import weakref
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ from phaita.models.templates import TemplateComplaintGenerator
 from phaita.utils.config import Config, ModelConfig
 from phaita_loader import InitialisationError, NotFound
 from tests.hub import Commit, Repo
-from tests.wires.support import NAME, QUICK
+from tests.wires.support import NAME, QUICK, Connect, Serve
 
 pytestmark = pytest.mark.torch
 
@@ -28,24 +31,17 @@ PEOPLE = [WHEEZING, COLD, PatientPresentation("J21.9", ("poor_feeding",), "child
 
 
 @pytest.fixture(scope="module")
-def phaita():
+def phaita() -> ModuleType:
     return import_module("phaita.models.generator")
 
 
 @pytest.fixture
-def served(serve):
-    """A local Hub with these replicas, tiny ones."""
-    replicas = import_module("tests.hub.replicas")
-    return lambda *names: serve(*(replicas.replica(name) for name in names))
-
-
-@pytest.fixture
-def made(served, client, phaita):
+def made(serve_replicas: Serve, client: Connect, phaita: ModuleType) -> Any:
     """A generator from a replica, on the CPU, with short complaints that nothing but a token ends."""
 
-    def loaded(name, **options):
+    def loaded(name: Any, **options: Any) -> Any:
         config = phaita.ComplaintConfig(max_new_tokens=10, stop=())
-        hub = client(served(name))
+        hub = client(serve_replicas(name))
         defaults = {"hub": hub, "policy": QUICK, "device": "cpu", "config": config}
         return phaita.ComplaintGenerator.from_pretrained(name, **{**defaults, **options})
 
@@ -53,7 +49,7 @@ def made(served, client, phaita):
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_a_generator_comes_from_the_hub(made, torch, name):
+def test_a_generator_comes_from_the_hub(made: Any, torch: ModuleType, name: Any) -> None:
     generator = made(name)
     assert generator.kind == "causal_lm"
     assert {one.dtype for one in generator.parameters()} == {torch.bfloat16}
@@ -64,14 +60,14 @@ def test_a_generator_comes_from_the_hub(made, torch, name):
     assert complaints == generator.generate_complaints(PEOPLE, seed=1)
 
 
-def test_the_default_is_mistral(served, client, phaita):
-    hub = client(served(MISTRAL))
+def test_the_default_is_mistral(serve_replicas: Serve, client: Connect, phaita: ModuleType) -> None:
+    hub = client(serve_replicas(MISTRAL))
     generator = phaita.ComplaintGenerator.from_pretrained(hub=hub, policy=QUICK, device="cpu")
     assert generator.model.config.model_type == "mistral"
 
 
-def test_a_config_names_the_model(served, client, phaita):
-    options = {"hub": client(served("gpt2")), "policy": QUICK, "device": "cpu"}
+def test_a_config_names_the_model(serve_replicas: Serve, client: Connect, phaita: ModuleType) -> None:
+    options = {"hub": client(serve_replicas("gpt2")), "policy": QUICK, "device": "cpu"}
     settings = Config(model=ModelConfig(mistral_model="gpt2"))
     generator = phaita.ComplaintGenerator.from_pretrained(config=settings, **options)
     assert generator.model.config.model_type == "gpt2"
@@ -82,7 +78,7 @@ def test_a_config_names_the_model(served, client, phaita):
         phaita.ComplaintGenerator.from_pretrained(config=lost, **options)
 
 
-def test_a_chat_model_is_asked_in_its_own_template(made):
+def test_a_chat_model_is_asked_in_its_own_template(made: Any) -> None:
     generator = made(MISTRAL)
     asked = generator.tokenizer.decode(generator._prompt_ids(WHEEZING))
     assert asked.startswith("<s>")
@@ -91,7 +87,7 @@ def test_a_chat_model_is_asked_in_its_own_template(made):
     assert asked.rstrip().endswith("[/INST]")
 
 
-def test_a_model_without_a_template_is_asked_plainly(made):
+def test_a_model_without_a_template_is_asked_plainly(made: Any) -> None:
     generator = made("gpt2")
     asked = generator.tokenizer.decode(generator._prompt_ids(WHEEZING))
     assert asked == f"{generator.prompt(WHEEZING)}\n\nPatient:"
@@ -99,7 +95,7 @@ def test_a_model_without_a_template_is_asked_plainly(made):
 
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_a_complaint_does_not_depend_on_its_batch(made, phaita, name, temperature):
+def test_a_complaint_does_not_depend_on_its_batch(made: Any, phaita: ModuleType, name: Any, temperature: float) -> None:
     """In float32: bfloat16 rounds so coarsely that padding may tip the balance between two tokens."""
     together = made(name, config=phaita.ComplaintConfig(10, temperature, stop=())).float()
     alone = phaita.ComplaintGenerator(
@@ -109,14 +105,14 @@ def test_a_complaint_does_not_depend_on_its_batch(made, phaita, name, temperatur
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_gradients_reach_every_parameter(made, name):
+def test_gradients_reach_every_parameter(made: Any, name: Any) -> None:
     generator = made(name).float().train()
     generator(PEOPLE, ["I have a fever.", "A dry cough", "no"]).sum().backward()
     assert [key for key, one in generator.named_parameters() if one.grad is None] == []
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_a_complaints_log_probability_does_not_depend_on_its_batch(made, torch, name):
+def test_a_complaints_log_probability_does_not_depend_on_its_batch(made: Any, torch: ModuleType, name: Any) -> None:
     generator = made(name).float()
     texts = ["I have a fever.", "no", "A dry cough and chills since yesterday"]
     together = generator(PEOPLE, texts)
@@ -124,7 +120,9 @@ def test_a_complaints_log_probability_does_not_depend_on_its_batch(made, torch, 
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-3)
 
 
-def test_what_is_saved_loads_as_the_same(made, served, serve, client, tmp_path, phaita, torch):
+def test_what_is_saved_loads_as_the_same(
+    made: Any, serve: Serve, client: Connect, tmp_path: Path, phaita: ModuleType, torch: ModuleType
+) -> None:
     """A model that was trained on here goes out as transformers saves it, and comes back through a Hub."""
     first = made(MISTRAL)
     with torch.no_grad():
@@ -139,20 +137,22 @@ def test_what_is_saved_loads_as_the_same(made, served, serve, client, tmp_path, 
     assert first.generate_complaints(PEOPLE, seed=1) == second.generate_complaints(PEOPLE, seed=1)
 
 
-def test_another_revision(made, torch):
+def test_another_revision(made: Any, torch: ModuleType) -> None:
     newest, older = made(MISTRAL), made(MISTRAL, revision=import_module("tests.hub.replicas").replica(MISTRAL).shas[0])
     assert not torch.equal(newest.model.lm_head.weight, older.model.lm_head.weight)
 
 
-def test_a_failed_load_raises(served, client, phaita):
+def test_a_failed_load_raises(serve_replicas: Serve, client: Connect, phaita: ModuleType) -> None:
     with pytest.raises(NotFound, match=MISTRAL):
-        phaita.ComplaintGenerator.from_pretrained(hub=client(served("gpt2")), policy=QUICK)
+        phaita.ComplaintGenerator.from_pretrained(hub=client(serve_replicas("gpt2")), policy=QUICK)
 
 
-def test_templates_stand_in_only_where_they_are_asked_for(served, client, phaita, caplog):
+def test_templates_stand_in_only_where_they_are_asked_for(
+    serve_replicas: Serve, client: Connect, phaita: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "phaita"):
         stand_in = phaita.ComplaintGenerator.from_pretrained(
-            hub=client(served("gpt2")), policy=QUICK, fallback="template"
+            hub=client(serve_replicas("gpt2")), policy=QUICK, fallback="template"
         )
     assert type(stand_in) is TemplateComplaintGenerator
     assert stand_in.kind == "template"
@@ -164,12 +164,12 @@ def test_templates_stand_in_only_where_they_are_asked_for(served, client, phaita
     )
 
 
-def test_templates_do_not_stand_in_for_a_model_that_loads(made, phaita):
+def test_templates_do_not_stand_in_for_a_model_that_loads(made: Any, phaita: ModuleType) -> None:
     assert type(made("gpt2", fallback="template")) is phaita.ComplaintGenerator
 
 
-def test_templates_do_not_hide_a_mistake(served, client, phaita):
-    hub = served("gpt2")
+def test_templates_do_not_hide_a_mistake(serve_replicas: Serve, client: Connect, phaita: ModuleType) -> None:
+    hub = serve_replicas("gpt2")
     with pytest.raises(ValueError, match="repo_id"):
         phaita.ComplaintGenerator.from_pretrained("not a repo", hub=client(hub), fallback="template")
     with pytest.raises(ValueError, match='"template"'):
@@ -177,14 +177,14 @@ def test_templates_do_not_hide_a_mistake(served, client, phaita):
     assert not hub.seen
 
 
-def test_four_bits_need_cuda_and_the_extra(served, client, phaita):
-    hub = served("gpt2")
+def test_four_bits_need_cuda_and_the_extra(serve_replicas: Serve, client: Connect, phaita: ModuleType) -> None:
+    hub = serve_replicas("gpt2")
     with pytest.raises(InitialisationError, match=r"phaita-models\[4bit\]"):
         phaita.ComplaintGenerator.from_pretrained("gpt2", hub=client(hub), device="cpu", quantize=True)
     assert not hub.seen
 
 
-def test_its_memory_is_freed(made):
+def test_its_memory_is_freed(made: Any) -> None:
     generator = made(MISTRAL)
     generator.generate_complaints(PEOPLE)
     gone = [weakref.ref(one) for one in (generator, generator.model)]
@@ -193,14 +193,14 @@ def test_its_memory_is_freed(made):
     assert [one() for one in gone] == [None, None]
 
 
-def test_from_a_condition_to_a_complaint(made):
+def test_from_a_condition_to_a_complaint(made: Any) -> None:
     rng, symptoms = random.Random(1), SymptomGenerator()
     people = [symptoms.generate_symptoms(code, rng=rng) for code in ("J45.9", "J93.0")]
     assert len(made(MISTRAL).generate_complaints(people, seed=1)) == 2
 
 
 @pytest.fixture
-def cuda(torch):
+def cuda(torch: ModuleType) -> Any:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.cuda
@@ -208,7 +208,7 @@ def cuda(torch):
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", BOTH)
-def test_a_generator_on_a_cuda_device(cuda, made, name):
+def test_a_generator_on_a_cuda_device(cuda: Any, made: Any, name: Any) -> None:
     generator = made(name, device=None, quantize=False)
     assert {one.device.type for one in generator.parameters()} == {"cuda"}
     complaints = generator.generate_complaints(PEOPLE, seed=1)
@@ -221,7 +221,7 @@ def test_a_generator_on_a_cuda_device(cuda, made, name):
 
 @pytest.mark.cuda
 @pytest.mark.usefixtures("cuda")
-def test_four_bit_weights_on_a_cuda_device(made, torch):
+def test_four_bit_weights_on_a_cuda_device(made: Any, torch: ModuleType) -> None:
     if find_spec("bitsandbytes") is None or find_spec("accelerate") is None:
         pytest.skip("bitsandbytes and accelerate are not installed")
     generator = made(MISTRAL, device=None)

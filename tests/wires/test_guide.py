@@ -12,13 +12,14 @@ import pytest
 
 from tests.hub import Repo
 from tests.wires.pages import blocks, command, run
+from tests.wires.support import Serve
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", "docs/guide.md", "packages/loader/README.md", "packages/phaita-models/README.md"]
 
 
 @pytest.mark.torch
-def test_every_block_runs(serve, tmp_path):
+def test_every_block_runs(serve: Serve, tmp_path: Path) -> None:
     """In one process: most of the time goes into importing torch and transformers."""
     replicas = import_module("tests.hub.replicas")
     repos = [replicas.replica(name) for name in replicas.REPLICAS]
@@ -48,16 +49,16 @@ def test_every_block_runs(serve, tmp_path):
 
 
 @pytest.mark.parametrize("block", ["1 + 1  # 3", "try:\n    1 / 0\nexcept ZeroDivisionError:\n    'a'  # 'b'"])
-def test_a_comment_that_is_wrong_fails(block):
+def test_a_comment_that_is_wrong_fails(block: str) -> None:
     with pytest.raises(AssertionError, match="is not"):
         run(block, {})
 
 
 @pytest.mark.parametrize("block", ["1 + 1  # 2", "1 + 1  # a number", "x = '  # 3'", "(1,\n 2)  # (1, 2)", "'#'"])
-def test_other_comments_do_not(block):
+def test_other_comments_do_not(block: str) -> None:
     run(block, {})
 
 
-def test_a_command_that_fails_fails():
+def test_a_command_that_fails_fails() -> None:
     with pytest.raises(AssertionError, match="phaita-loader fetch"):
         command("echo hello\nphaita-loader fetch a/b/c  # not a repo")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import time
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +20,8 @@ from hypothesis import strategies as st
 from phaita_loader import ModelDownloadError, Policy, fetch
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
-from tests.wires.support import NAME, RawServer, read_head
+from tests.support.servers import RawServer, read_head
+from tests.wires.support import NAME, Connect
 
 COMMIT = "c" * 40
 CONFIG = b'{"model_type": "bert"}'
@@ -40,10 +44,10 @@ def listing(*paths: str, **fields: object) -> bytes:
 HONEST = plain(listing("config.json", "model.safetensors", "tokenizer.json"))
 
 
-def serving(api, file=b""):
+def serving(api: Any, file: Any = b"") -> RawServer:
     """A Hub whose every answer is these bytes, or comes from a function that goes on sending until nobody listens."""
 
-    def talk(connection):
+    def talk(connection: socket.socket) -> None:
         while head := read_head(connection):
             answer = api if b" /api/" in head.split(b"\r\n")[0] else file
             if callable(answer):
@@ -54,8 +58,8 @@ def serving(api, file=b""):
     return RawServer(talk)
 
 
-def for_ever(first: bytes, then: bytes):
-    def send(connection):
+def for_ever(first: bytes, then: bytes) -> Any:
+    def send(connection: socket.socket) -> None:
         connection.sendall(first)
         while True:
             connection.sendall(then)
@@ -64,7 +68,7 @@ def for_ever(first: bytes, then: bytes):
 
 
 @contextmanager
-def little_memory():
+def little_memory() -> Iterator[Any]:
     """And what the block allocates besides is a bug."""
     tracemalloc.start()
     try:
@@ -100,7 +104,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-def test_what_never_ends_as_a_listing(client, cache, what):
+def test_what_never_ends_as_a_listing(client: Connect, cache: Path, what: str) -> None:
     begin = time.monotonic()
     with serving(ENDLESS[what]) as server, little_memory(), pytest.raises(ModelDownloadError):
         fetch(NAME, hub=client(server.url), policy=BRIEF)
@@ -109,7 +113,7 @@ def test_what_never_ends_as_a_listing(client, cache, what):
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-def test_what_never_ends_as_a_file(client, cache, what):
+def test_what_never_ends_as_a_file(client: Connect, cache: Path, what: str) -> None:
     begin = time.monotonic()
     with serving(HONEST, ENDLESS[what]) as server, little_memory(), pytest.raises(ModelDownloadError):
         fetch(NAME, hub=client(server.url), policy=BRIEF)
@@ -166,7 +170,7 @@ ANSWERS |= {
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_answers_that_are_none(client, answer):
+def test_answers_that_are_none(client: Connect, answer: str) -> None:
     begin = time.monotonic()
     with serving(ANSWERS[answer]) as server, little_memory(), pytest.raises(ModelDownloadError) as caught:
         fetch(NAME, hub=client(server.url), policy=BRIEF)
@@ -176,7 +180,7 @@ def test_answers_that_are_none(client, answer):
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_answers_that_are_no_file(client, cache, answer):
+def test_answers_that_are_no_file(client: Connect, cache: Path, answer: str) -> None:
     begin = time.monotonic()
     with serving(HONEST, ANSWERS[answer]) as server, little_memory(), pytest.raises(ModelDownloadError) as caught:
         fetch(NAME, hub=client(server.url), policy=BRIEF)
@@ -206,7 +210,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS, ids=repr)
-def test_a_path_that_leads_out(client, tmp_path, path):
+def test_a_path_that_leads_out(client: Connect, tmp_path: Path, path: Any) -> None:
     cache = tmp_path / "a/b/c/d/cache"  # far enough down for every way out to end where it is looked for
     before = set(tmp_path.rglob("*"))
     with serving(plain(listing("config.json", path)), plain(CONFIG)) as server, pytest.raises(ModelDownloadError):
@@ -232,21 +236,21 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_rows_that_lie(client, cache, row):
+def test_rows_that_lie(client: Connect, cache: Path, row: str) -> None:
     with serving(plain(ROWS[row]), plain(CONFIG)) as server, pytest.raises(ModelDownloadError):
         fetch(NAME, hub=client(server.url), policy=BRIEF)
     assert not list(cache.rglob("*.json"))
 
 
 @pytest.fixture(scope="module")
-def parrot():
+def parrot() -> Iterator[Any]:
     """One server for all examples; it says what `parrot.words` holds."""
 
-    def talk(connection):
+    def talk(connection: socket.socket) -> None:
         read_head(connection)
         connection.sendall(server.words)
 
-    server = RawServer(talk)
+    server: Any = RawServer(talk)
     server.words = b""
     with server:
         yield server
@@ -282,7 +286,7 @@ FILE = RemoteFile("config.json", len(CONFIG), CONFIG_SHA1, "git-sha1")
 
 @settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(WORDS)
-def test_whatever_a_server_says_the_error_is_ours(parrot, client, words):
+def test_whatever_a_server_says_the_error_is_ours(parrot: Any, client: Connect, words: Any) -> None:
     parrot.words = words
     hub = client(parrot.url)
     for call in (
@@ -299,10 +303,10 @@ def test_whatever_a_server_says_the_error_is_ours(parrot, client, words):
             pass
 
 
-def test_cookies_and_tokens_stay_where_they_belong(client):
+def test_cookies_and_tokens_stay_where_they_belong(client: Connect) -> None:
     heads = []
 
-    def note(connection):
+    def note(connection: socket.socket) -> None:
         heads.append(read_head(connection))
         connection.sendall(plain(CONFIG))
 

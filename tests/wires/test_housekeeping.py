@@ -1,4 +1,4 @@
-"""What huggingface_hub's own tools make of every cache that the loader leaves: nothing is wrong, nothing stays."""
+"""Every cache that the loader leaves is valid to huggingface_hub's own tools, and they can remove all of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import scan_cache_dir, snapshot_download
@@ -19,13 +20,15 @@ from tests.wires.support import (
     NAME,
     QUICK,
     WEIGHTS,
+    Connect,
+    Serve,
     assert_whole,
     fetching,
     fresh_process,
-    safetensors,
     sent,
     small_files,
     wait_until,
+    weights,
 )
 
 ONCE = dataclasses.replace(QUICK, attempts=1)
@@ -33,15 +36,15 @@ ONCE = dataclasses.replace(QUICK, attempts=1)
 
 def served() -> Repo:
     """Two commits, of which `main` is the second; the large file differs."""
-    old, new = ({**small_files(tag), WEIGHTS: safetensors(3 * MIB, seed)} for tag, seed in (("old", 1), ("new", 2)))
+    old, new = ({**small_files(tag), WEIGHTS: weights(3 * MIB, seed)} for tag, seed in (("old", 1), ("new", 2)))
     return Repo(NAME, [Commit(old), Commit(new)], tags={"v1": 0})
 
 
-def fresh(hub, ours, cache):
+def fresh(hub: Any, ours: Any, cache: Path) -> None:
     fetch(NAME, hub=ours, policy=QUICK)
 
 
-def broken_off(hub, ours, cache):
+def broken_off(hub: Any, ours: Any, cache: Path) -> None:
     hub.answer(Answer(on="cdn", match=WEIGHTS, cut=MIB))
     hub.answer(Answer(on="cdn", match=WEIGHTS, status=503, times=None, skip=1))
     with pytest.raises(Unreachable):
@@ -50,12 +53,12 @@ def broken_off(hub, ours, cache):
     assert list(cache.glob("models--*/.phaita-loader/*/data")), "there is a partial"
 
 
-def resumed(hub, ours, cache):
+def resumed(hub: Any, ours: Any, cache: Path) -> None:
     broken_off(hub, ours, cache)
     fetch(NAME, hub=ours, policy=QUICK)
 
 
-def killed(hub, ours, cache):
+def killed(hub: Any, ours: Any, cache: Path) -> None:
     hub.answer(Answer(on="cdn", match=WEIGHTS, pause=60, after=2 * MIB))
     with fresh_process(fetching(hub.url, cache)) as process:
         wait_until(lambda: sent(hub) >= 2 * MIB and list(cache.glob("models--*/.phaita-loader/*/data")))
@@ -64,17 +67,17 @@ def killed(hub, ours, cache):
     hub.clear()
 
 
-def killed_and_called_again(hub, ours, cache):
+def killed_and_called_again(hub: Any, ours: Any, cache: Path) -> None:
     killed(hub, ours, cache)
     fetch(NAME, hub=ours, policy=QUICK)
 
 
-def of_two_revisions(hub, ours, cache):
+def of_two_revisions(hub: Any, ours: Any, cache: Path) -> None:
     fetch(ModelRequest(NAME, "v1"), hub=ours, policy=QUICK)
     fetch(NAME, hub=ours, policy=QUICK)
 
 
-def behind_a_branch_that_moved(hub, ours, cache):
+def behind_a_branch_that_moved(hub: Any, ours: Any, cache: Path) -> None:
     hub.move(NAME, "main", hub.repos[NAME].shas[0])
     fetch(NAME, hub=ours, policy=QUICK)
     hub.move(NAME, "main", hub.repos[NAME].shas[1])
@@ -94,10 +97,10 @@ def hf(hub: LocalHub, cache: Path, *words: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.fixture
-def made(serve, client, cache):
+def made(serve: Serve, client: Connect, cache: Path) -> Any:
     """`made(left)` leaves such a cache: (the Hub, the loader's view of it)."""
 
-    def make(left):
+    def make(left: Any) -> Any:
         hub = serve(served())
         ours = client(hub)
         left(hub, ours, cache)
@@ -107,7 +110,7 @@ def made(serve, client, cache):
 
 
 @by_name
-def test_a_scan_finds_the_repo_and_nothing_to_warn_of(made, cache, left):
+def test_a_scan_finds_the_repo_and_nothing_to_warn_of(made: Any, cache: Path, left: Any) -> None:
     made(left)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -119,7 +122,7 @@ def test_a_scan_finds_the_repo_and_nothing_to_warn_of(made, cache, left):
 
 
 @by_name
-def test_hf_cache_verify_accepts_every_revision(made, cache, left):
+def test_hf_cache_verify_accepts_every_revision(made: Any, cache: Path, left: Any) -> None:
     hub, _ = made(left)
     for commit in sorted(path.name for path in cache.glob("models--*/snapshots/*")):
         done = hf(hub, cache, "verify", NAME, "--revision", commit, "--fail-on-extra-files")
@@ -127,7 +130,7 @@ def test_hf_cache_verify_accepts_every_revision(made, cache, left):
 
 
 @by_name
-def test_hf_cache_rm_leaves_nothing(made, cache, left):
+def test_hf_cache_rm_leaves_nothing(made: Any, cache: Path, left: Any) -> None:
     hub, _ = made(left)
     done = hf(hub, cache, "rm", f"model/{NAME}", "--yes")
     assert done.returncode == 0, done.stderr
@@ -135,7 +138,7 @@ def test_hf_cache_rm_leaves_nothing(made, cache, left):
 
 
 @by_name
-def test_hf_cache_prune_takes_what_no_ref_names_and_keeps_the_rest(made, cache, left):
+def test_hf_cache_prune_takes_what_no_ref_names_and_keeps_the_rest(made: Any, cache: Path, left: Any) -> None:
     hub, ours = made(left)
     done = hf(hub, cache, "prune", "--yes")
     assert done.returncode == 0, done.stderr
@@ -149,7 +152,7 @@ def test_hf_cache_prune_takes_what_no_ref_names_and_keeps_the_rest(made, cache, 
 
 
 @pytest.mark.parametrize("left", WHOLE, ids=lambda left: left.__name__)
-def test_an_unmodified_client_finds_it_offline(made, cache, left):
+def test_an_unmodified_client_finds_it_offline(made: Any, cache: Path, left: Any) -> None:
     hub, _ = made(left)
     path = Path(snapshot_download(NAME, cache_dir=cache, local_files_only=True, allow_patterns=["*.json", WEIGHTS]))
     assert path.name == hub.repos[NAME].shas[-1]

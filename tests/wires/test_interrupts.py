@@ -6,12 +6,14 @@ import contextlib
 import signal
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from tests.hub import Answer
-from tests.wires.support import INTERRUPTIBLE, MIB, WEIGHTS, bodies, fetching, fresh_process, repo, wait_until
+from tests.wires.support import INTERRUPTIBLE, MIB, WEIGHTS, Serve, bodies, fetching, fresh_process, repo, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child on Windows")
 
@@ -19,7 +21,7 @@ SITUATIONS = ["backoff", "silence", "lock"]
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_ctrl_c_ends_every_wait_and_says_how_to_go_on(serve, cache, situation):
+def test_ctrl_c_ends_every_wait_and_says_how_to_go_on(serve: Serve, cache: Path, situation: Any) -> None:
     served = repo(MIB)
     hub = serve(served)
     answers = {"backoff": Answer(on="cdn", status=503, times=None), "silence": Answer(on="cdn", delay=60, times=None)}

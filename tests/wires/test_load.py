@@ -6,6 +6,8 @@ import dataclasses
 import os
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,21 +23,14 @@ from phaita_loader import (
     robust_model_download,
 )
 from tests.hub import Answer, Commit, Repo
-from tests.wires.support import NAME, QUICK, fresh_process
+from tests.wires.support import NAME, QUICK, Connect, Serve, fresh_process
 
 DEBERTA = "microsoft/deberta-v3-base"
 MISTRAL = "mistralai/Mistral-7B-Instruct-v0.2"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-@pytest.fixture
-def serve_replica(serve):
-    """The local Hub with one replica."""
-    replicas = import_module("tests.hub.replicas")
-    return lambda name: serve(replicas.replica(name, size="tiny"))
-
-
-def assert_same_model(torch, one, other):
+def assert_same_model(torch: ModuleType, one: Any, other: Any) -> None:
     assert type(one) is type(other)
     ours, theirs = one.state_dict(), other.state_dict()
     assert ours.keys() == theirs.keys()
@@ -57,9 +52,9 @@ KINDS = [
 @pytest.mark.torch
 @pytest.mark.parametrize(("name", "kind", "auto"), KINDS)
 def test_a_model_is_tensor_for_tensor_that_of_transformers(
-    serve_replica, client, torch, transformers, name, kind, auto
-):
-    hub = client(serve_replica(name))
+    serve_replicas: Serve, client: Connect, torch: ModuleType, transformers: ModuleType, name: Any, kind: Any, auto: Any
+) -> None:
+    hub = client(serve_replicas(name))
     model = robust_model_download(name, kind, hub=hub, policy=QUICK)
     assert not model.training
     path = fetch(ModelRequest(name, kind=kind), hub=hub.as_offline()).path
@@ -67,8 +62,8 @@ def test_a_model_is_tensor_for_tensor_that_of_transformers(
 
 
 @pytest.mark.torch
-def test_a_sharded_model_comes_with_its_index(serve_replica, client, torch):
-    hub = serve_replica(MISTRAL)
+def test_a_sharded_model_comes_with_its_index(serve_replicas: Serve, client: Connect, torch: ModuleType) -> None:
+    hub = serve_replicas(MISTRAL)
     loaded = load(ModelRequest(MISTRAL, kind="causal_lm"), hub=client(hub), policy=QUICK)
     shards = [file.path for file in loaded.snapshot.files if file.path.startswith("model-")]
     assert len(shards) > 1
@@ -79,25 +74,29 @@ def test_a_sharded_model_comes_with_its_index(serve_replica, client, torch):
 
 
 @pytest.mark.torch
-def test_a_classifier_has_the_labels_that_were_asked_for(serve_replica, client):
+def test_a_classifier_has_the_labels_that_were_asked_for(serve_replicas: Serve, client: Connect) -> None:
     """Its head is not in the repo: transformers draws it at random, so there is nothing to compare."""
     model = robust_model_download(
-        DEBERTA, "sequence_classification", hub=client(serve_replica(DEBERTA)), policy=QUICK, num_labels=10
+        DEBERTA, "sequence_classification", hub=client(serve_replicas(DEBERTA)), policy=QUICK, num_labels=10
     )
     assert model.classifier.out_features == 10
 
 
 @pytest.mark.torch
-def test_a_commit_with_pickled_weights_only_loads(serve_replica, client, torch, transformers):
-    hub = client(serve_replica(DEBERTA))
+def test_a_commit_with_pickled_weights_only_loads(
+    serve_replicas: Serve, client: Connect, torch: ModuleType, transformers: ModuleType
+) -> None:
+    hub = client(serve_replicas(DEBERTA))
     loaded = load(ModelRequest(DEBERTA, revision="v1"), hub=hub, policy=QUICK)
     assert "pytorch_model.bin" in {file.path for file in loaded.snapshot.files}
     assert_same_model(torch, loaded.model, transformers.AutoModel.from_pretrained(loaded.snapshot.path))
 
 
 @pytest.mark.torch
-def test_tokenizer_and_config_come_without_weights(serve_replica, client, transformers):
-    hub = serve_replica(DEBERTA)
+def test_tokenizer_and_config_come_without_weights(
+    serve_replicas: Serve, client: Connect, transformers: ModuleType
+) -> None:
+    hub = serve_replicas(DEBERTA)
     tokenizer = robust_model_download(DEBERTA, "tokenizer", hub=client(hub), policy=QUICK)
     config = robust_model_download(DEBERTA, "config", hub=client(hub), policy=QUICK)
     assert tokenizer.decode(tokenizer("fever and cough").input_ids, skip_special_tokens=True) == "fever and cough"
@@ -106,14 +105,14 @@ def test_tokenizer_and_config_come_without_weights(serve_replica, client, transf
 
 
 @pytest.mark.torch
-def test_model_and_tokenizer_are_of_one_commit(serve_replica, client, torch):
-    model, tokenizer = load_model_and_tokenizer("gpt2", "causal_lm", hub=client(serve_replica("gpt2")), policy=QUICK)
+def test_model_and_tokenizer_are_of_one_commit(serve_replicas: Serve, client: Connect, torch: ModuleType) -> None:
+    model, tokenizer = load_model_and_tokenizer("gpt2", "causal_lm", hub=client(serve_replicas("gpt2")), policy=QUICK)
     assert model(**tokenizer("fever", return_tensors="pt")).logits.shape[-1] >= len(tokenizer)
 
 
 @pytest.mark.torch
-def test_a_class_name_will_do(serve_replica, client, transformers):
-    hub = client(serve_replica("gpt2"))
+def test_a_class_name_will_do(serve_replicas: Serve, client: Connect, transformers: ModuleType) -> None:
+    hub = client(serve_replicas("gpt2"))
     model = load_pretrained_model("gpt2", "AutoModelForCausalLM", hub=hub, policy=QUICK)
     assert isinstance(model, transformers.GPT2LMHeadModel)
     with pytest.raises(ValueError, match="AutoModelForCausalLM"):
@@ -122,9 +121,9 @@ def test_a_class_name_will_do(serve_replica, client, transformers):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("dtype", ["bfloat16", "torch"])
-def test_keywords_reach_from_pretrained(serve_replica, client, torch, dtype):
+def test_keywords_reach_from_pretrained(serve_replicas: Serve, client: Connect, torch: ModuleType, dtype: str) -> None:
     wanted = torch.bfloat16 if dtype == "torch" else dtype
-    hub = client(serve_replica("gpt2"))
+    hub = client(serve_replicas("gpt2"))
     kwargs = {"dtype": wanted, "attn_implementation": "eager", "output_hidden_states": True}
     model = robust_model_download("gpt2", "causal_lm", hub=hub, policy=QUICK, **kwargs)
     assert model.dtype == torch.bfloat16
@@ -133,23 +132,23 @@ def test_keywords_reach_from_pretrained(serve_replica, client, torch, dtype):
 
 
 @pytest.mark.torch
-def test_keywords_that_nothing_knows_are_an_initialisation_error(serve_replica, client):
+def test_keywords_that_nothing_knows_are_an_initialisation_error(serve_replicas: Serve, client: Connect) -> None:
     with pytest.raises(InitialisationError, match="no_such_thing"):
-        robust_model_download("gpt2", "causal_lm", hub=client(serve_replica("gpt2")), policy=QUICK, no_such_thing=1)
+        robust_model_download("gpt2", "causal_lm", hub=client(serve_replicas("gpt2")), policy=QUICK, no_such_thing=1)
 
 
 @pytest.mark.torch
-def test_a_model_of_another_kind_is_an_initialisation_error(serve_replica, client):
+def test_a_model_of_another_kind_is_an_initialisation_error(serve_replicas: Serve, client: Connect) -> None:
     """A causal model for which transformers has no masked class: the bytes are right, the request is not."""
     with pytest.raises(InitialisationError):
-        robust_model_download("gpt2", "masked_lm", hub=client(serve_replica("gpt2")), policy=QUICK)
+        robust_model_download("gpt2", "masked_lm", hub=client(serve_replicas("gpt2")), policy=QUICK)
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", [DEBERTA, MISTRAL])
-def test_initialisation_makes_no_request(serve_replica, client, connections, name):
+def test_initialisation_makes_no_request(serve_replicas: Serve, client: Connect, connections: Any, name: Any) -> None:
     """Without offline mode, from a cache that is complete: not one connection, to whatever host."""
-    hub = client(serve_replica(name))
+    hub = client(serve_replicas(name))
     kind = "causal_lm" if name == MISTRAL else "auto"
     commit = fetch(ModelRequest(name, kind=kind), hub=hub, policy=QUICK).commit
     with connections() as made:
@@ -160,8 +159,8 @@ def test_initialisation_makes_no_request(serve_replica, client, connections, nam
 
 
 @pytest.mark.torch
-def test_allow_offline_makes_no_request(serve_replica, client):
-    hub = serve_replica("gpt2")
+def test_allow_offline_makes_no_request(serve_replicas: Serve, client: Connect) -> None:
+    hub = serve_replicas("gpt2")
     with pytest.raises(NotCached):
         robust_model_download("gpt2", "config", allow_offline=True, hub=client(hub))
     assert not hub.seen
@@ -172,9 +171,11 @@ def test_allow_offline_makes_no_request(serve_replica, client):
 
 
 @pytest.mark.torch
-def test_transformers_itself_finds_the_cache(serve_replica, client, cache, torch, transformers):
+def test_transformers_itself_finds_the_cache(
+    serve_replicas: Serve, client: Connect, cache: Path, torch: ModuleType, transformers: ModuleType
+) -> None:
     name = DEBERTA  # bert's pooler is not in its repo: no two loads of it are the same
-    loaded = load(name, hub=client(serve_replica(name)), policy=QUICK)
+    loaded = load(name, hub=client(serve_replicas(name)), policy=QUICK)
     theirs = transformers.AutoModel.from_pretrained(name, cache_dir=cache, local_files_only=True)
     assert_same_model(torch, loaded.model, theirs)
     tokenizer = transformers.AutoTokenizer.from_pretrained(name, cache_dir=cache, local_files_only=True)
@@ -182,8 +183,8 @@ def test_transformers_itself_finds_the_cache(serve_replica, client, cache, torch
 
 
 @pytest.mark.torch
-def test_real_weights_know_what_is_alike(serve_replica, client, torch):
-    loaded = load(MINILM, hub=client(serve_replica(MINILM)), policy=QUICK)
+def test_real_weights_know_what_is_alike(serve_replicas: Serve, client: Connect, torch: ModuleType) -> None:
+    loaded = load(MINILM, hub=client(serve_replicas(MINILM)), policy=QUICK)
     sentences = ["The patient is short of breath.", "He has trouble breathing.", "The stock market fell today."]
     tokens = loaded.tokenizer(sentences, padding=True, return_tensors="pt")
     with torch.no_grad():
@@ -194,14 +195,14 @@ def test_real_weights_know_what_is_alike(serve_replica, client, torch):
     assert alike > 0.5 > 0.2 > apart
 
 
-def test_an_unknown_kind_is_a_value_error_before_any_request(serve, client):
+def test_an_unknown_kind_is_a_value_error_before_any_request(serve: Serve, client: Connect) -> None:
     hub = serve()
     with pytest.raises(ValueError, match="sequence_classification"):
         robust_model_download("gpt2", "image_to_text", hub=client(hub))
     assert not hub.seen
 
 
-def test_a_missing_extra_is_named_before_any_request(serve, cache):
+def test_a_missing_extra_is_named_before_any_request(serve: Serve, cache: Path) -> None:
     hub = serve()
     code = (
         "import sys\n"
@@ -223,11 +224,13 @@ def test_a_missing_extra_is_named_before_any_request(serve, cache):
 
 
 @pytest.mark.torch
-def test_a_pickle_that_would_run_code_does_not(serve, client, torch, tmp_path):
+def test_a_pickle_that_would_run_code_does_not(
+    serve: Serve, client: Connect, torch: ModuleType, tmp_path: Path
+) -> None:
     mark, weights = tmp_path / "ran", tmp_path / "pytorch_model.bin"
 
     class Runs:
-        def __reduce__(self):
+        def __reduce__(self) -> Any:
             return Path.touch, (mark,)
 
     torch.save({"weight": Runs()}, weights)
@@ -240,8 +243,10 @@ def test_a_pickle_that_would_run_code_does_not(serve, client, torch, tmp_path):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("before", ["a call that broke off", "another revision"])
-def test_transformers_itself_finds_a_cache_with_a_history(serve_replica, client, cache, torch, transformers, before):
-    served = serve_replica(DEBERTA)
+def test_transformers_itself_finds_a_cache_with_a_history(
+    serve_replicas: Serve, client: Connect, cache: Path, torch: ModuleType, transformers: ModuleType, before: str
+) -> None:
+    served = serve_replicas(DEBERTA)
     hub = client(served)
     if before == "another revision":
         fetch(ModelRequest(DEBERTA, revision="v1"), hub=hub, policy=QUICK)
@@ -257,7 +262,7 @@ def test_transformers_itself_finds_a_cache_with_a_history(serve_replica, client,
 
 
 @pytest.mark.torch
-def test_imports_begin_when_bytes_are_waited_for(serve_replica, cache):
+def test_imports_begin_when_bytes_are_waited_for(serve_replicas: Serve, cache: Path) -> None:
     """In a fresh process, and not where all is cached."""
     code = (
         "import sys, threading\n"
@@ -266,7 +271,7 @@ def test_imports_begin_when_bytes_are_waited_for(serve_replica, cache):
         "def listen(event):\n"
         "    if type(event).__name__ == 'Plan':\n"
         "        seen.append('phaita-loader-imports' in {thread.name for thread in threading.enumerate()})\n"
-        f"hub = Hub({serve_replica('gpt2').url!r}, token=False, cache_dir={str(cache)!r})\n"
+        f"hub = Hub({serve_replicas('gpt2').url!r}, token=False, cache_dir={str(cache)!r})\n"
         "begun = 'torch' in sys.modules\n"
         "loaded = load('gpt2', hub=hub, listen=listen, tokenizer=False)\n"
         "load('gpt2', hub=hub, listen=listen, tokenizer=False)\n"
@@ -278,18 +283,18 @@ def test_imports_begin_when_bytes_are_waited_for(serve_replica, cache):
 
 
 @pytest.mark.torch
-def test_a_device_that_is_not_there(serve_replica, client):
-    hub = client(serve_replica("gpt2"))
+def test_a_device_that_is_not_there(serve_replicas: Serve, client: Connect) -> None:
+    hub = client(serve_replicas("gpt2"))
     with pytest.raises(InitialisationError, match="does not go to 'cuda:99'"):
         load(ModelRequest("gpt2", device="cuda:99"), hub=hub, policy=QUICK, tokenizer=False)
 
 
 @pytest.mark.cuda
 @pytest.mark.torch
-def test_a_model_on_a_cuda_device(serve_replica, client, torch):
+def test_a_model_on_a_cuda_device(serve_replicas: Serve, client: Connect, torch: ModuleType) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    hub = client(serve_replica("gpt2"))
+    hub = client(serve_replicas("gpt2"))
     there = load(ModelRequest("gpt2", device="cuda"), hub=hub, policy=QUICK, tokenizer=False).model
     here = load("gpt2", hub=hub, policy=QUICK, tokenizer=False).model
     assert {parameter.device.type for parameter in there.parameters()} == {"cuda"}
@@ -298,9 +303,9 @@ def test_a_model_on_a_cuda_device(serve_replica, client, torch):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", [DEBERTA, MISTRAL])
-def test_the_ring_brings_the_same_model(serve_replica, client, torch, name):
+def test_the_ring_brings_the_same_model(serve_replicas: Serve, client: Connect, torch: ModuleType, name: Any) -> None:
     kind = "causal_lm" if name == MISTRAL else "auto"
-    hub = client(serve_replica(name))
+    hub = client(serve_replicas(name))
     mapped = load(ModelRequest(name, kind=kind), hub=hub, policy=QUICK, tokenizer=False)
     ringed = load(ModelRequest(name, kind=kind), hub=hub, policy=QUICK, tokenizer=False, engine="ring")
     assert mapped.path == ringed.path == "fast"
@@ -310,8 +315,10 @@ def test_the_ring_brings_the_same_model(serve_replica, client, torch, name):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("engine", ["warp", "instanttensor"])
-def test_an_engine_that_can_t_be_used_is_a_value_error_before_any_request(serve_replica, client, engine):
-    hub = serve_replica("gpt2")
+def test_an_engine_that_can_t_be_used_is_a_value_error_before_any_request(
+    serve_replicas: Serve, client: Connect, engine: str
+) -> None:
+    hub = serve_replicas("gpt2")
     with pytest.raises(ValueError, match="ring"):
         load("gpt2", hub=client(hub), engine=engine)
     assert not hub.seen
@@ -329,7 +336,9 @@ def test_an_engine_that_can_t_be_used_is_a_value_error_before_any_request(serve_
     ],
     ids=str,
 )
-def test_a_keyword_of_another_place_is_a_value_error_before_any_request(serve, client, keyword, owner):
+def test_a_keyword_of_another_place_is_a_value_error_before_any_request(
+    serve: Serve, client: Connect, keyword: Any, owner: str
+) -> None:
     """transformers would take it, and load main all the same."""
     hub = serve()
     with pytest.raises(ValueError, match=owner) as refused:
@@ -339,9 +348,9 @@ def test_a_keyword_of_another_place_is_a_value_error_before_any_request(serve, c
 
 
 @pytest.mark.torch
-def test_force_download_trusts_nothing_that_is_cached(serve_replica, client):
+def test_force_download_trusts_nothing_that_is_cached(serve_replicas: Serve, client: Connect) -> None:
     """Bits that rotted without a trace: only a digest finds them."""
-    hub = client(serve_replica("gpt2"))
+    hub = client(serve_replicas("gpt2"))
     blob = (fetch(ModelRequest("gpt2", kind="config"), hub=hub, policy=QUICK).path / "config.json").resolve()
     right, before = blob.read_bytes(), blob.stat()
     blob.write_bytes(right.replace(b"gpt2", b"gtp2"))

@@ -1,15 +1,29 @@
-"""Where flock is not to be had: files that exist are the locks, and those of the dead are taken over."""
+"""Without flock, files are the locks, and locks of dead processes are taken over."""
 
 from __future__ import annotations
 
 import errno
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from phaita_loader import fetch
-from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, assert_whole, bodies, fresh_process, repo, wait_until
+from tests.wires.support import (
+    MIB,
+    NAME,
+    QUICK,
+    WEIGHTS,
+    Connect,
+    Serve,
+    assert_whole,
+    bodies,
+    fresh_process,
+    repo,
+    wait_until,
+)
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -24,28 +38,33 @@ time.sleep(60)
 
 
 @pytest.fixture
-def no_flock(monkeypatch):
+def no_flock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network file system without flock: files that exist are the locks."""
 
-    def refuse(*_):
+    def refuse(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
 
 
-def test_without_flock_a_soft_lock_is_taken_and_given_back(serve, client, cache, no_flock):
+def test_without_flock_a_soft_lock_is_taken_and_given_back(
+    serve: Serve, client: Connect, cache: Path, no_flock: Any
+) -> None:
     served = repo(MIB)
     hub = serve(served)
     assert_whole(fetch(NAME, hub=client(hub), policy=QUICK), served)
     assert not list((cache / ".locks").rglob("*.soft"))
 
 
-def test_a_soft_lock_is_waited_for_until_its_holder_dies(serve, client, cache, no_flock):
+def test_a_soft_lock_is_waited_for_until_its_holder_dies(
+    serve: Serve, client: Connect, cache: Path, no_flock: Any
+) -> None:
     served = repo(MIB)
     hub = serve(served)
     soft = cache / ".locks" / "models--org--name" / f"{served.files()[WEIGHTS].digest}.lock.soft"
     soft.parent.mkdir(parents=True)
     with fresh_process(HOLDER.format(path=str(soft))) as holder:
+        assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         done = []
         thread = threading.Thread(target=lambda: done.append(fetch(NAME, hub=client(hub), policy=QUICK)))

@@ -1,10 +1,13 @@
-"""Who makes the connections: a pool of our own, one that is given, or the client that huggingface_hub was given."""
+"""Connections come from a pool of our own, a given pool, or the client that huggingface_hub was given."""
 
 from __future__ import annotations
 
 import dataclasses
 import pickle
+import socket
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -16,22 +19,9 @@ from phaita_loader import DeadlineExceeded, NotFound, Unreachable, fetch
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
 from tests.hub import Answer
-from tests.wires.proxy import Proxy, running
-from tests.wires.support import (
-    MIB,
-    NAME,
-    QUICK,
-    WEIGHTS,
-    RawServer,
-    assert_whole,
-    bodies,
-    drip,
-    forward_to,
-    nobody,
-    read_head,
-    repo,
-    sent,
-)
+from tests.support.forward_proxy import ForwardProxy
+from tests.support.servers import RawServer, drip, forward_to, nobody, read_head
+from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, Connect, Serve, assert_whole, bodies, repo, sent
 
 ONCE = dataclasses.replace(QUICK, attempts=1)
 TOKEN = "hf_SecretSecretSecret"
@@ -40,16 +30,16 @@ TOKEN = "hf_SecretSecretSecret"
 class Counting:
     """A user's client that notes what it is asked to send."""
 
-    def __init__(self, **options):
-        self.asked = []
+    def __init__(self, **options: Any) -> None:
+        self.asked: list[Any] = []
         self.client = httpx2.Client(event_hooks={"request": [self._note]}, follow_redirects=True, **options)
 
-    def _note(self, request):
+    def _note(self, request: pytest.FixtureRequest) -> None:
         self.asked.append(str(request.url))
 
 
 @pytest.fixture
-def given():
+def given() -> Iterator[Any]:
     """A client factory in force, as `set_client_factory` puts it there."""
     made = Counting(trust_env=False)
     set_client_factory(lambda: made.client)
@@ -58,10 +48,10 @@ def given():
     made.client.close()
 
 
-def test_a_pool_of_the_users_makes_every_request(serve, client):
+def test_a_pool_of_the_users_makes_every_request(serve: Serve, client: Connect) -> None:
     served = repo(MIB)
     hub = serve(served)
-    with running(Proxy("user:p@ss")) as proxy:
+    with ForwardProxy(live=True, plain=True, password="user:p@ss") as proxy:
         headers = urllib3.make_headers(proxy_basic_auth="user:p@ss")
         with urllib3.ProxyManager(proxy.url.replace("user:p@ss@", ""), proxy_headers=headers) as pool:
             assert_whole(fetch(NAME, hub=client(hub, pool=pool), policy=QUICK), served)
@@ -69,7 +59,7 @@ def test_a_pool_of_the_users_makes_every_request(serve, client):
         assert bodies(hub)
 
 
-def test_its_own_retries_and_redirects_stay_out(serve, client):
+def test_its_own_retries_and_redirects_stay_out(serve: Serve, client: Connect) -> None:
     """A pool that would try ten times, and follow to anywhere with the token, does neither here."""
     hub = serve(repo(MIB, private=True), tokens={TOKEN: [NAME]})
     hub.answer(Answer(on="hub", match="/api/models/", status=503, times=None))
@@ -79,7 +69,7 @@ def test_its_own_retries_and_redirects_stay_out(serve, client):
     assert len(hub.seen) == QUICK.attempts
 
 
-def test_what_a_client_factory_made_makes_every_request(serve, client, given):
+def test_what_a_client_factory_made_makes_every_request(serve: Serve, client: Connect, given: Any) -> None:
     served = repo(MIB, private=True)
     hub = serve(served, tokens={TOKEN: [NAME]})
     assert_whole(fetch(NAME, hub=client(hub, token=TOKEN), policy=QUICK), served)
@@ -87,19 +77,21 @@ def test_what_a_client_factory_made_makes_every_request(serve, client, given):
     assert {(seen.origin, seen.authorised) for seen in hub.seen} == {("hub", True), ("cdn", False)}
 
 
-def test_without_a_factory_the_librarys_client_is_not_used(serve, client, monkeypatch):
+def test_without_a_factory_the_librarys_client_is_not_used(
+    serve: Serve, client: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     close_session()
     fetch(NAME, hub=client(serve(repo(1000))), policy=QUICK)
     assert _http._GLOBAL_CLIENT is None
 
 
-def test_the_names_by_which_a_factory_is_noticed():
+def test_the_names_by_which_a_factory_is_noticed() -> None:
     """They are not public; without them a factory is passed over in silence."""
     assert _http._GLOBAL_CLIENT_FACTORY is _http.default_client_factory
 
 
 @pytest.mark.parametrize("cut", [{"cut": MIB}, {"pause": 30, "after": MIB}])
-def test_bodies_go_on_over_a_given_client(serve, client, given, cut):
+def test_bodies_go_on_over_a_given_client(serve: Serve, client: Connect, given: Any, cut: Any) -> None:
     served = repo(3 * MIB)
     hub = serve(served)
     hub.answer(Answer(on="cdn", times=2, **cut))
@@ -115,7 +107,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("how", REFUSALS)
-def test_refusals_mean_the_same_over_a_given_client(serve, client, given, how):
+def test_refusals_mean_the_same_over_a_given_client(serve: Serve, client: Connect, given: Any, how: str) -> None:
     name, answer, kind, requests = REFUSALS[how]
     hub = serve(repo(MIB))
     if answer is not None:
@@ -125,7 +117,7 @@ def test_refusals_mean_the_same_over_a_given_client(serve, client, given, how):
     assert len(hub.seen) == requests
 
 
-def test_nobody_answers_a_given_client(client, given):
+def test_nobody_answers_a_given_client(client: Connect, given: Any) -> None:
     with pytest.raises(Unreachable, match="refused"):
         fetch(NAME, hub=client(nobody()), policy=QUICK)
     with RawServer() as silent, pytest.raises(Unreachable):
@@ -135,18 +127,18 @@ def test_nobody_answers_a_given_client(client, given):
 BIG = RemoteFile(WEIGHTS, 1 << 20, "a" * 64, "sha256")
 
 
-def opened(hub, stall=20.0):
+def opened(hub: Any, stall: Any = 20.0) -> Any:
     return hub.open_file(NAME, "c" * 40, BIG, 0, location=None, connect=5.0, stall=stall)
 
 
-def stalling(connection):
+def stalling(connection: socket.socket) -> None:
     read_head(connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\nsome")
     read_head(connection)
 
 
 @pytest.mark.parametrize("whose", ["ours", "a pool", "a client"])
-def test_a_body_is_ended_from_another_thread(client, request, whose):
+def test_a_body_is_ended_from_another_thread(client: Connect, request: pytest.FixtureRequest, whose: str) -> None:
     if whose == "a client":
         request.getfixturevalue("given")
     with RawServer(stalling) as server, urllib3.PoolManager() as pool:
@@ -154,7 +146,7 @@ def test_a_body_is_ended_from_another_thread(client, request, whose):
         assert body.read() == b"some"
         ended = []
 
-        def read():
+        def read() -> None:
             try:
                 ended.append(body.read())
             except Transient as error:
@@ -162,16 +154,16 @@ def test_a_body_is_ended_from_another_thread(client, request, whose):
 
         reader = threading.Thread(target=read)
         reader.start()
-        body.abort()
+        body.cancel()
         reader.join(10)
         assert ended
         assert not ended[0] or isinstance(ended[0], Transient)
         body.close()
-        body.abort()
+        body.cancel()
 
 
 @pytest.mark.parametrize("whose", ["ours", "a pool", "a client"])
-def test_a_silent_body_ends_after_its_stall(client, request, whose):
+def test_a_silent_body_ends_after_its_stall(client: Connect, request: pytest.FixtureRequest, whose: str) -> None:
     if whose == "a client":
         request.getfixturevalue("given")
     with RawServer(stalling) as server, urllib3.PoolManager() as pool:
@@ -182,7 +174,7 @@ def test_a_silent_body_ends_after_its_stall(client, request, whose):
         body.close()
 
 
-def test_a_pool_that_has_only_one_connection_gets_it_back(serve, client):
+def test_a_pool_that_has_only_one_connection_gets_it_back(serve: Serve, client: Connect) -> None:
     """After answers of which nothing is read: an error, a page, a packed body."""
     served = repo(MIB)
     hub = serve(served)
@@ -195,11 +187,11 @@ def test_a_pool_that_has_only_one_connection_gets_it_back(serve, client):
 
 
 @pytest.mark.parametrize("interim", ["103 Early Hints", "102 Processing", "100 Continue"])
-def test_what_comes_before_an_answer_is_passed_over(serve, client, interim):
+def test_what_comes_before_an_answer_is_passed_over(serve: Serve, client: Connect, interim: str) -> None:
     served = repo(MIB)
     hub = serve(served)
 
-    def talk(connection):
+    def talk(connection: socket.socket) -> None:
         connection.sendall(f"HTTP/1.1 {interim}\r\nLink: </style.css>\r\n\r\n".encode())
         forward_to(hub.url)(connection)
 
@@ -207,7 +199,7 @@ def test_what_comes_before_an_answer_is_passed_over(serve, client, interim):
         assert_whole(fetch(NAME, hub=client(front.url), policy=ONCE), served)
 
 
-def test_dripped_heads_leave_nothing_behind(client):
+def test_dripped_heads_leave_nothing_behind(client: Connect) -> None:
     before = set(threading.enumerate())
     with RawServer(drip) as server:
         for _ in range(3):
@@ -219,7 +211,7 @@ def test_dripped_heads_leave_nothing_behind(client):
         assert not [thread for thread in left if thread.is_alive()]
 
 
-def test_a_hub_with_a_pool_says_that_it_stays_in_its_process(client):
+def test_a_hub_with_a_pool_says_that_it_stays_in_its_process(client: Connect) -> None:
     with urllib3.PoolManager() as pool, pytest.raises(TypeError):
         pickle.dumps(client("https://hub.test", pool=pool))
 
@@ -227,11 +219,11 @@ def test_a_hub_with_a_pool_says_that_it_stays_in_its_process(client):
 EMPTY = b'{"siblings": [], "sha": "%s"}' % (b"c" * 40)
 
 
-def hangs_up_on_the_second():
+def hangs_up_on_the_second() -> Any:
     """Connections that serve one request and reset on the next, as behind a restarted load balancer."""
     served = []
 
-    def talk(connection):
+    def talk(connection: socket.socket) -> None:
         for number in range(2):
             if b"GET" not in read_head(connection):
                 return
@@ -243,7 +235,7 @@ def hangs_up_on_the_second():
     return RawServer(talk), served
 
 
-def test_an_idle_connection_that_died_costs_no_attempt(client):
+def test_an_idle_connection_that_died_costs_no_attempt(client: Connect) -> None:
     server, served = hangs_up_on_the_second()
     with server:
         hub = client(server.url)
@@ -252,7 +244,7 @@ def test_an_idle_connection_that_died_costs_no_attempt(client):
         assert len(served) == 3
 
 
-def test_a_server_that_always_hangs_up_is_asked_once(client):
+def test_a_server_that_always_hangs_up_is_asked_once(client: Connect) -> None:
     asked = []
     with RawServer(lambda connection: asked.append(read_head(connection))) as server, pytest.raises(Transient):
         client(server.url).listing(NAME, "main", timeout=5.0)

@@ -9,6 +9,8 @@ import signal
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,8 @@ from tests.wires.support import (
     NAME,
     QUICK,
     WEIGHTS,
+    Connect,
+    Serve,
     assert_whole,
     bodies,
     fetching,
@@ -38,11 +42,11 @@ print(snapshot_download({name!r}, endpoint={url!r}, cache_dir={cache!r}, token=F
 """
 
 
-def downloading(hub_url, cache):
+def downloading(hub_url: Any, cache: Path) -> Any:
     return UNMODIFIED.format(name=NAME, url=hub_url, cache=str(cache))
 
 
-def arrived(cache):
+def arrived(cache: Path) -> Any:
     """Bytes in the largest partial file."""
     sizes = [0]
     for data in cache.glob("models--*/.phaita-loader/*/data"):
@@ -51,7 +55,7 @@ def arrived(cache):
     return max(sizes)
 
 
-def recorded(cache):
+def recorded(cache: Path) -> Any:
     """Bytes that the partial's record claims."""
     for record in cache.glob("models--*/.phaita-loader/*/record.jsonl"):
         lines = [line for line in record.read_text().splitlines(keepends=True) if line.endswith("}\n")]
@@ -59,7 +63,7 @@ def recorded(cache):
     return 0
 
 
-def test_a_killed_download_goes_on_where_its_record_ends(serve, client, cache):
+def test_a_killed_download_goes_on_where_its_record_ends(serve: Serve, client: Connect, cache: Path) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", pause=60, after=PAUSE))
@@ -76,7 +80,7 @@ def test_a_killed_download_goes_on_where_its_record_ends(serve, client, cache):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child on Windows")
-def test_ctrl_c_ends_at_once_and_keeps_every_byte(serve, client, cache):
+def test_ctrl_c_ends_at_once_and_keeps_every_byte(serve: Serve, client: Connect, cache: Path) -> None:
     served = repo(SIZE)
     hub = serve(served)
     hub.answer(Answer(on="cdn", pause=60, after=PAUSE))
@@ -94,7 +98,7 @@ def test_ctrl_c_ends_at_once_and_keeps_every_byte(serve, client, cache):
     assert sent(hub) == served.files()[WEIGHTS].size - PAUSE
 
 
-def both(serve, cache, first, second):
+def both(serve: Serve, cache: Path, first: Any, second: Any) -> Any:
     """Start the second process while the first is in the middle of the large file; what the Hub then saw."""
     served = repo(2 * MIB)
     hub = serve(served)
@@ -115,7 +119,7 @@ def both(serve, cache, first, second):
     [(fetching, fetching), (fetching, downloading), (downloading, fetching)],
     ids=["ours twice", "theirs waits for ours", "ours waits for theirs"],
 )
-def test_two_processes_cause_one_download(serve, client, cache, first, second):
+def test_two_processes_cause_one_download(serve: Serve, client: Connect, cache: Path, first: Any, second: Any) -> None:
     served, hub = both(serve, cache, first, second)
     assert len(bodies(hub)) == 1
     hub.clear()
@@ -126,7 +130,7 @@ def test_two_processes_cause_one_download(serve, client, cache, first, second):
         assert cached is None or cached.stat().st_size == blob.size
 
 
-def test_many_processes_on_an_empty_cache_all_get_it(serve, client, cache):
+def test_many_processes_on_an_empty_cache_all_get_it(serve: Serve, client: Connect, cache: Path) -> None:
     served = repo(2 * MIB)
     hub = serve(served)
     code = fetching(hub.url, cache)
@@ -137,7 +141,9 @@ def test_many_processes_on_an_empty_cache_all_get_it(serve, client, cache):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_fork_after_a_fetch_makes_its_own_connections(serve, client, cache, tmp_path):
+def test_a_fork_after_a_fetch_makes_its_own_connections(
+    serve: Serve, client: Connect, cache: Path, tmp_path: Path
+) -> None:
     """The child must not speak over the sockets that the parent keeps."""
     hub = serve(repo(MIB), repo(MIB, "org/next", seed=1))
     code = fetching(hub.url, cache) + (

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 from huggingface_hub import close_session
 
 from phaita_loader import AccessDenied, Backoff, Policy, Unreachable, fetch
-from tests.wires.proxy import Proxy, running, tls_front
-from tests.wires.socks_proxy import socks_proxy
-from tests.wires.support import MIB, NAME, QUICK, RawServer, assert_whole, bodies, read_head, repo
+from tests.support.forward_proxy import ForwardProxy
+from tests.support.servers import RawServer, read_head, tls_front
+from tests.support.socks_proxy import socks_proxy
+from tests.wires.support import MIB, NAME, QUICK, Connect, Serve, assert_whole, bodies, repo
 
 SLEEPY = Policy(attempts=3, timeout=100, connect=5, backoff=Backoff(first=60))
 PASSWORD = "user:p%40ss"
@@ -20,10 +25,10 @@ needs_socks = pytest.mark.skipif(find_spec("socks") is None, reason="PySocks is 
 
 
 @pytest.fixture
-def environment(monkeypatch):
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Set variables that huggingface_hub reads when it makes its client: it must make it anew, and forget it again."""
 
-    def set_all(**values):
+    def set_all(**values: Any) -> None:
         close_session()
         for name, value in values.items():
             monkeypatch.setenv(name, value)
@@ -33,19 +38,19 @@ def environment(monkeypatch):
 
 
 @pytest.fixture
-def proxy():
-    with running(Proxy("user:p@ss")) as started:
+def proxy() -> Iterator[Any]:
+    with ForwardProxy(live=True, plain=True, password="user:p@ss") as started:
         started.url = started.url.replace("p@ss", "p%40ss")
         yield started
 
 
 @pytest.fixture(scope="module")
-def authority():
+def authority() -> Any:
     return trustme.CA()
 
 
 @pytest.fixture
-def tls_hub(serve, authority):
+def tls_hub(serve: Serve, authority: Any) -> Iterator[Any]:
     """A Hub behind TLS: (its https URL, the LocalHub, the CA's file)."""
     served = repo(MIB)
     hub = serve(served)
@@ -57,13 +62,15 @@ def tls_hub(serve, authority):
 
 
 @pytest.fixture
-def ca_file(authority, tmp_path):
+def ca_file(authority: Any, tmp_path: Path) -> Any:
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(path))
     return str(path)
 
 
-def test_plain_requests_go_through_the_proxy_with_its_password(serve, client, proxy, environment):
+def test_plain_requests_go_through_the_proxy_with_its_password(
+    serve: Serve, client: Connect, proxy: ForwardProxy, environment: Callable[..., None]
+) -> None:
     served = repo(MIB)
     hub = serve(served)
     environment(HTTP_PROXY=proxy.url)
@@ -72,7 +79,9 @@ def test_plain_requests_go_through_the_proxy_with_its_password(serve, client, pr
     assert bodies(hub)
 
 
-def test_tls_goes_through_a_tunnel(client, proxy, environment, tls_hub, ca_file):
+def test_tls_goes_through_a_tunnel(
+    client: Connect, proxy: ForwardProxy, environment: Callable[..., None], tls_hub: Any, ca_file: str
+) -> None:
     url, hub, served = tls_hub
     environment(HTTPS_PROXY=proxy.url, SSL_CERT_FILE=ca_file)
     assert_whole(fetch(NAME, hub=client(url), policy=QUICK), served)
@@ -84,7 +93,9 @@ def test_tls_goes_through_a_tunnel(client, proxy, environment, tls_hub, ca_file)
 
 
 @pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
-def test_no_proxy_goes_around_it(serve, client, proxy, environment, variable):
+def test_no_proxy_goes_around_it(
+    serve: Serve, client: Connect, proxy: ForwardProxy, environment: Callable[..., None], variable: str
+) -> None:
     served = repo(MIB)
     hub = serve(served)
     environment(HTTP_PROXY=proxy.url, **{variable: "example.org,127.0.0.1"})
@@ -93,7 +104,9 @@ def test_no_proxy_goes_around_it(serve, client, proxy, environment, variable):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_wants_a_password_is_permanent(client, proxy, environment, scheme):
+def test_a_proxy_that_wants_a_password_is_permanent(
+    client: Connect, proxy: ForwardProxy, environment: Callable[..., None], scheme: str
+) -> None:
     environment(**{f"{scheme.upper()}_PROXY": proxy.url.replace("p%40ss", "wrong")})
     with pytest.raises(AccessDenied, match="proxy") as caught:
         fetch(NAME, hub=client(f"{scheme}://hub.invalid"), policy=SLEEPY)
@@ -103,7 +116,9 @@ def test_a_proxy_that_wants_a_password_is_permanent(client, proxy, environment, 
 
 
 @pytest.mark.parametrize("proxy_url", ["nonsense://127.0.0.1", "socks9://127.0.0.1:1"])
-def test_a_proxy_of_another_kind_is_permanent(serve, client, environment, proxy_url):
+def test_a_proxy_of_another_kind_is_permanent(
+    serve: Serve, client: Connect, environment: Callable[..., None], proxy_url: str
+) -> None:
     environment(HTTP_PROXY=proxy_url)
     with pytest.raises(Unreachable, match="proxy") as caught:
         fetch(NAME, hub=client(serve()), policy=SLEEPY)
@@ -111,7 +126,9 @@ def test_a_proxy_of_another_kind_is_permanent(serve, client, environment, proxy_
 
 
 @pytest.mark.skipif(find_spec("socks") is not None, reason="PySocks is installed")
-def test_a_socks_proxy_without_its_package_is_permanent(serve, client, environment):
+def test_a_socks_proxy_without_its_package_is_permanent(
+    serve: Serve, client: Connect, environment: Callable[..., None]
+) -> None:
     environment(ALL_PROXY="socks5h://127.0.0.1:1")
     with pytest.raises(Unreachable, match="PySocks") as caught:
         fetch(NAME, hub=client(serve()), policy=SLEEPY)
@@ -121,8 +138,9 @@ def test_a_socks_proxy_without_its_package_is_permanent(serve, client, environme
 
 @needs_socks
 @pytest.mark.parametrize("kind", ["socks5h", "SOCKS5", "socks"])
-def test_a_socks_proxy(serve, client, environment, kind):
-    served, asked = repo(MIB), []
+def test_a_socks_proxy(serve: Serve, client: Connect, environment: Callable[..., None], kind: str) -> None:
+    served = repo(MIB)
+    asked: list[tuple[str, int]] = []
     hub = serve(served)
     with socks_proxy(asked, ("user", "p@ss")) as proxy:
         environment(ALL_PROXY=f"{kind}://user:p%40ss@127.0.0.1:{proxy.port}")
@@ -132,8 +150,11 @@ def test_a_socks_proxy(serve, client, environment, kind):
 
 
 @needs_socks
-def test_names_are_looked_up_behind_a_socks_proxy(serve, client, environment):
-    asked, served = [], repo(MIB)
+def test_names_are_looked_up_behind_a_socks_proxy(
+    serve: Serve, client: Connect, environment: Callable[..., None]
+) -> None:
+    served = repo(MIB)
+    asked: list[tuple[str, int]] = []
     hub = serve(served)
     hub.public_cdn_url = hub.cdn_url.replace("127.0.0.1", "cdn.invalid")
     with socks_proxy(asked, names={"hub.invalid": "127.0.0.1", "cdn.invalid": "127.0.0.1"}) as proxy:
@@ -145,7 +166,9 @@ def test_names_are_looked_up_behind_a_socks_proxy(serve, client, environment):
 
 @needs_socks
 @pytest.mark.parametrize("user", ["user:wrong@", ""])
-def test_a_socks_proxy_that_refuses_or_is_gone(serve, client, environment, user):
+def test_a_socks_proxy_that_refuses_or_is_gone(
+    serve: Serve, client: Connect, environment: Callable[..., None], user: str
+) -> None:
     with socks_proxy([], ("user", "p@ss")) as proxy:
         environment(ALL_PROXY=f"socks5h://{user}127.0.0.1:{proxy.port}")
         with pytest.raises(Unreachable, match="proxy") as caught:
@@ -156,9 +179,9 @@ def test_a_socks_proxy_that_refuses_or_is_gone(serve, client, environment, user)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_dead_proxy_is_worth_another_attempt(client, environment, scheme):
+def test_a_dead_proxy_is_worth_another_attempt(client: Connect, environment: Callable[..., None], scheme: str) -> None:
     """And it is the proxy that is told of, though the other scheme's may be alive."""
-    with running(Proxy()) as gone:
+    with ForwardProxy(live=True, plain=True) as gone:
         pass
     environment(**{f"{scheme.upper()}_PROXY": gone.url})
     with pytest.raises(Unreachable, match=r"the proxy .* can't be reached") as caught:
@@ -167,8 +190,8 @@ def test_a_dead_proxy_is_worth_another_attempt(client, environment, scheme):
     assert "PROXY" in str(caught.value)
 
 
-def test_a_proxy_that_reaches_nothing(client, environment):
-    def refuse(connection):
+def test_a_proxy_that_reaches_nothing(client: Connect, environment: Callable[..., None]) -> None:
+    def refuse(connection: socket.socket) -> None:
         read_head(connection)
         connection.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>")
 
@@ -178,7 +201,7 @@ def test_a_proxy_that_reaches_nothing(client, environment):
             fetch(NAME, hub=client("https://hub.invalid"), policy=QUICK)
 
 
-def test_an_untrusted_certificate_is_permanent(client, environment, tls_hub):
+def test_an_untrusted_certificate_is_permanent(client: Connect, environment: Callable[..., None], tls_hub: Any) -> None:
     environment()
     with pytest.raises(Unreachable, match="not trusted") as caught:
         fetch(NAME, hub=client(tls_hub[0]), policy=SLEEPY)
@@ -186,7 +209,9 @@ def test_an_untrusted_certificate_is_permanent(client, environment, tls_hub):
     assert "SSL_CERT_FILE" in str(caught.value)
 
 
-def test_an_untrusted_certificate_of_the_cdn_is_permanent(serve, client, environment, tls_hub):
+def test_an_untrusted_certificate_of_the_cdn_is_permanent(
+    serve: Serve, client: Connect, environment: Callable[..., None], tls_hub: Any
+) -> None:
     environment()
     plain = serve(repo(MIB))
     plain.public_cdn_url = tls_hub[1].public_cdn_url
@@ -195,20 +220,26 @@ def test_an_untrusted_certificate_of_the_cdn_is_permanent(serve, client, environ
     assert caught.value.attempts == ()
 
 
-def test_ssl_cert_file_makes_it_trusted(client, environment, tls_hub, ca_file):
+def test_ssl_cert_file_makes_it_trusted(
+    client: Connect, environment: Callable[..., None], tls_hub: Any, ca_file: str
+) -> None:
     url, _, served = tls_hub
     environment(SSL_CERT_FILE=ca_file)
     assert_whole(fetch(NAME, hub=client(url), policy=QUICK), served)
 
 
-def test_a_missing_ca_file_is_permanent(client, environment, tls_hub, tmp_path):
+def test_a_missing_ca_file_is_permanent(
+    client: Connect, environment: Callable[..., None], tls_hub: Any, tmp_path: Path
+) -> None:
     environment(SSL_CERT_FILE=str(tmp_path / "none.pem"))
     with pytest.raises(Unreachable, match="CA file") as caught:
         fetch(NAME, hub=client(tls_hub[0]), policy=SLEEPY)
     assert caught.value.attempts == ()
 
 
-def test_a_tls_hub_does_not_send_its_client_to_a_plain_one(serve, client, environment, tls_hub, ca_file):
+def test_a_tls_hub_does_not_send_its_client_to_a_plain_one(
+    serve: Serve, client: Connect, environment: Callable[..., None], tls_hub: Any, ca_file: str
+) -> None:
     url, hub, _ = tls_hub
     environment(SSL_CERT_FILE=ca_file)
     hub.public_cdn_url = hub.cdn_url

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from phaita_loader.listing import RemoteFile
 from phaita_loader.retry import Transient
-from tests.wires.support import NAME, RawServer, read_head
+from tests.support.servers import RawServer, read_head
+from tests.wires.support import NAME, Connect
 
 DATA = bytes(range(256)) * 4
 FILE = RemoteFile("model.safetensors", len(DATA), "a" * 64, "sha256")
@@ -26,7 +28,7 @@ def part(first: int, last: int, total: str, data: bytes) -> bytes:
 
 
 @contextmanager
-def answering(answer: Callable[[str | None], bytes]):
+def answering(answer: Callable[[str | None], bytes]) -> Iterator[Any]:
     """A server that answers by the Range it is asked for, and the ranges that it was asked for."""
     asked: list[str | None] = []
 
@@ -40,18 +42,18 @@ def answering(answer: Callable[[str | None], bytes]):
         yield server, asked
 
 
-def open_at(hub, start, end=None):
+def open_at(hub: Any, start: Any, end: Any = None) -> Any:
     return hub.open_file(NAME, COMMIT, FILE, start, end, location=None, connect=2.0, stall=2.0)
 
 
-def content(body):
+def content(body: Any) -> Any:
     try:
         return b"".join(iter(body.read, b""))
     finally:
         body.close()
 
 
-def test_a_range_with_an_end_is_asked_for_as_such(client):
+def test_a_range_with_an_end_is_asked_for_as_such(client: Connect) -> None:
     with answering(lambda _: part(100, 199, str(len(DATA)), DATA[100:200])) as (server, asked):
         body = open_at(client(server.url), 100, 200)
         assert (body.start, content(body)) == (100, DATA[100:200])
@@ -59,7 +61,7 @@ def test_a_range_with_an_end_is_asked_for_as_such(client):
 
 
 @pytest.mark.parametrize("last", [149, 299], ids=["ends early", "goes on"])
-def test_another_end_is_the_callers_matter(client, last):
+def test_another_end_is_the_callers_matter(client: Connect, last: int) -> None:
     with answering(lambda _: part(100, last, "*", DATA[100 : last + 1])) as (server, asked):
         body = open_at(client(server.url), 100, 200)
         assert (body.start, content(body)) == (100, DATA[100 : last + 1])
@@ -75,7 +77,7 @@ HALF_KNOWN = {
 
 
 @pytest.mark.parametrize("answer", HALF_KNOWN)
-def test_a_server_that_spoils_ranges_is_asked_once_for_the_whole(client, answer):
+def test_a_server_that_spoils_ranges_is_asked_once_for_the_whole(client: Connect, answer: str) -> None:
     with answering(lambda span: HALF_KNOWN[answer] if span else WHOLE) as (server, asked):
         body = open_at(client(server.url), 100)
         assert (body.start, content(body)) == (0, DATA)
@@ -83,13 +85,13 @@ def test_a_server_that_spoils_ranges_is_asked_once_for_the_whole(client, answer)
 
 
 @pytest.mark.parametrize("answer", HALF_KNOWN)
-def test_and_not_once_more(client, answer):
+def test_and_not_once_more(client: Connect, answer: str) -> None:
     with answering(lambda _: HALF_KNOWN[answer]) as (server, asked), pytest.raises(Transient):
         open_at(client(server.url), 100)
     assert asked == ["bytes=100-", None]
 
 
-def test_a_whole_of_another_length_is_not_the_file(client):
+def test_a_whole_of_another_length_is_not_the_file(client: Connect) -> None:
     other = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
     with answering(lambda span: HALF_KNOWN["not satisfiable"] if span else other) as (server, asked):
         with pytest.raises(Transient, match="something else where"):

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import pickle
 import traceback
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from phaita_loader import (
     fetch,
 )
 from tests.hub import Answer
-from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, assert_whole, bodies, repo
+from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, Connect, Serve, assert_whole, bodies, repo
 
 TOKEN = "hf_SecretSecretSecret"
 # One wait of this policy is longer than any test may take: who sleeps at all is found out.
@@ -35,13 +36,13 @@ WHERE = {
 
 
 @pytest.fixture(params=WHERE)
-def where(request):
-    """Where the refusal comes from, as an answer's `on` and `match`."""
+def where(request: pytest.FixtureRequest) -> Any:
+    """The source of the refusal, as an answer's `on` and `match`."""
     on, match = WHERE[request.param]
     return {"on": on, "match": match}
 
 
-def test_503_twice_is_waited_out(serve, client, where):
+def test_503_twice_is_waited_out(serve: Serve, client: Connect, where: Any) -> None:
     served = repo(MIB)
     hub = serve(served)
     for _ in range(2):
@@ -52,7 +53,7 @@ def test_503_twice_is_waited_out(serve, client, where):
 
 
 @pytest.mark.parametrize("asks", [{"retry_after": 1}, {"retry_date": 2}, {"headers": {"RateLimit": '"api";r=0;t=1'}}])
-def test_a_wait_that_the_hub_asks_for_is_kept(serve, client, asks):
+def test_a_wait_that_the_hub_asks_for_is_kept(serve: Serve, client: Connect, asks: Any) -> None:
     """And it stands in for the backoff, which would outlast the test."""
     hub = serve(repo(MIB))
     hub.answer(Answer(status=429, on="hub", match="/api/models/", **asks))
@@ -60,7 +61,7 @@ def test_a_wait_that_the_hub_asks_for_is_kept(serve, client, asks):
     assert [0 < attempt.wait <= 2 for attempt in snapshot.attempts] == [True]
 
 
-def test_a_wait_beyond_all_patience_is_said_at_once(serve, client, where):
+def test_a_wait_beyond_all_patience_is_said_at_once(serve: Serve, client: Connect, where: Any) -> None:
     hub = serve(repo(MIB))
     hub.answer(Answer(status=429, times=None, retry_after=3600, **where))
     with pytest.raises(RateLimited) as caught:
@@ -81,7 +82,7 @@ PERMANENT = {
 
 
 @pytest.mark.parametrize("case", PERMANENT)
-def test_a_permanent_refusal_is_one_request_and_no_wait(serve, client, case):
+def test_a_permanent_refusal_is_one_request_and_no_wait(serve: Serve, client: Connect, case: str) -> None:
     name, revision, token, error = PERMANENT[case]
     hub = serve(repo(MIB), repo(MIB, "org/private", private=True), tokens={TOKEN: [], "hf_other": []})
     with pytest.raises(error) as caught:
@@ -92,7 +93,7 @@ def test_a_permanent_refusal_is_one_request_and_no_wait(serve, client, case):
     assert pickle.loads(pickle.dumps(caught.value)).request == caught.value.request
 
 
-def test_a_gated_repo_is_denied_at_its_first_file_and_opens_with_a_token(serve, client):
+def test_a_gated_repo_is_denied_at_its_first_file_and_opens_with_a_token(serve: Serve, client: Connect) -> None:
     """Its listing is public; the files under way at the same time are asked for once each."""
     served = repo(MIB, "org/gated", gated=True)
     hub = serve(served, tokens={TOKEN: ["org/gated"]})
@@ -114,7 +115,7 @@ SAYS = {
 
 @pytest.mark.parametrize("how", SAYS)
 @pytest.mark.parametrize("match", ["/api/models/", "/resolve/"])
-def test_what_the_hub_says_is_told(serve, client, how, match):
+def test_what_the_hub_says_is_told(serve: Serve, client: Connect, how: str, match: str) -> None:
     status, headers, error, told = SAYS[how]
     hub = serve(repo(MIB))
     hub.answer(Answer(on="hub", match=match, status=status, headers=headers, times=None))
@@ -124,30 +125,30 @@ def test_what_the_hub_says_is_told(serve, client, how, match):
 
 
 @pytest.mark.parametrize("status", [502, 503, 504, 421])
-def test_a_proxys_own_page_is_waited_out(serve, client, status):
+def test_a_proxys_own_page_is_waited_out(serve: Serve, client: Connect, status: int) -> None:
     served = repo(MIB)
     hub = serve(served)
-    page = {"body": b"<html><h1>Bad Gateway</h1></html>", "headers": {"Content-Type": "text/html"}}
+    page: dict[str, Any] = {"body": b"<html><h1>Bad Gateway</h1></html>", "headers": {"Content-Type": "text/html"}}
     for match in ("/api/models/", "/resolve/"):
         hub.answer(Answer(on="hub", match=match, status=status, **page))
     snapshot = fetch(NAME, hub=client(hub), policy=dataclasses.replace(QUICK, attempts=3))
     assert_whole(snapshot, served)
 
 
-def test_a_file_that_vanished_is_not_found(serve, client):
+def test_a_file_that_vanished_is_not_found(serve: Serve, client: Connect) -> None:
     hub = serve(repo(MIB))
     hub.answer(Answer(on="hub", match="resolve.*tokenizer", status=404, headers={"X-Error-Code": "EntryNotFound"}))
     with pytest.raises(NotFound):
         fetch(NAME, hub=client(hub), policy=SLEEPY)
 
 
-def test_the_token_goes_to_the_hub_only(serve, client):
+def test_the_token_goes_to_the_hub_only(serve: Serve, client: Connect) -> None:
     hub = serve(repo(MIB, private=True), tokens={TOKEN: [NAME]})
     fetch(NAME, hub=client(hub, token=TOKEN), policy=QUICK)
     assert {(seen.origin, seen.authorised) for seen in hub.seen} == {("hub", True), ("cdn", False)}
 
 
-def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(serve, client):
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(serve: Serve, client: Connect) -> None:
     hub = serve(repo(MIB, private=True), tokens={TOKEN: [NAME]})
     fetch(NAME, hub=client(hub, token=f"{TOKEN}\n"), policy=QUICK)  # as it is read from a file
     with pytest.raises(ValueError, match="token") as caught:
@@ -155,7 +156,7 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(serve, client
     assert TOKEN not in str(caught.value)
 
 
-def test_the_token_does_not_follow_a_redirect_to_another_host(serve, client):
+def test_the_token_does_not_follow_a_redirect_to_another_host(serve: Serve, client: Connect) -> None:
     hub, other = serve(repo(MIB, private=True), tokens={TOKEN: [NAME]}), serve()
     hub.answer(Answer(on="hub", match="/resolve/", status=307, headers={"Location": f"{other.url}/x"}, times=None))
     with pytest.raises(Unreachable):
@@ -165,11 +166,11 @@ def test_the_token_does_not_follow_a_redirect_to_another_host(serve, client):
 
 
 @pytest.mark.parametrize("fault", [{"cut": 0}, {"status": 503}, {"expired": True}, {"portal": 302}, {"flip": 9}])
-def test_no_secret_shows(serve, client, caplog, fault):
+def test_no_secret_shows(serve: Serve, client: Connect, caplog: pytest.LogCaptureFixture, fault: Any) -> None:
     """Neither the token nor a signed URL, in any message, log line, repr or traceback."""
     hub = serve(repo(MIB, private=True), tokens={TOKEN: [NAME]})
     hub.answer(Answer(on="cdn", times=None, **fault))
-    events = []
+    events: list[object] = []
     asked = client(hub, token=TOKEN)
     with caplog.at_level(logging.DEBUG, "phaita_loader"), pytest.raises(LoaderError) as caught:
         fetch(NAME, hub=asked, policy=QUICK, listen=events.append)

@@ -8,22 +8,23 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
 
 from phaita_loader import ModelRequest, Unreachable, fetch
 from tests.hub import Answer
-from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, assert_whole, bodies, repo
+from tests.wires.support import MIB, NAME, QUICK, WEIGHTS, Connect, Serve, assert_whole, bodies, repo
 
 EVERYTHING = ModelRequest(NAME, allow_patterns=("*",))
 
 
-def file_gets(hub):
+def file_gets(hub: Any) -> Any:
     return [seen for seen in hub.seen if seen.method == "GET" and not seen.path.startswith("/api/models/")]
 
 
-def test_huggingface_hub_takes_the_cache_for_its_own(serve, client, cache):
+def test_huggingface_hub_takes_the_cache_for_its_own(serve: Serve, client: Connect, cache: Path) -> None:
     served = repo(MIB)
     hub = serve(served)
     snapshot = fetch(EVERYTHING, hub=client(hub), policy=QUICK)
@@ -40,7 +41,9 @@ def test_huggingface_hub_takes_the_cache_for_its_own(serve, client, cache):
 
 
 @pytest.mark.parametrize("request_", [EVERYTHING, ModelRequest(NAME)], ids=["all files", "what a model needs"])
-def test_hf_cache_verify_accepts_it_and_finds_what_rots(serve, client, cache, request_):
+def test_hf_cache_verify_accepts_it_and_finds_what_rots(
+    serve: Serve, client: Connect, cache: Path, request_: Any
+) -> None:
     served = repo(20 * MIB)
     hub = serve(served)
     fetch(request_, hub=client(hub), policy=QUICK)
@@ -56,7 +59,7 @@ def test_hf_cache_verify_accepts_it_and_finds_what_rots(serve, client, cache, re
     assert verified() != 0
 
 
-def test_modes_are_those_that_the_umask_asks_for(serve, client, cache):
+def test_modes_are_those_that_the_umask_asks_for(serve: Serve, client: Connect, cache: Path) -> None:
     fetch(NAME, hub=client(serve(repo(MIB))), policy=QUICK)
     umask = os.umask(0)
     os.umask(umask)
@@ -64,7 +67,7 @@ def test_modes_are_those_that_the_umask_asks_for(serve, client, cache):
     assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
 
 
-def test_hf_cache_rm_leaves_nothing(serve, client, cache):
+def test_hf_cache_rm_leaves_nothing(serve: Serve, client: Connect, cache: Path) -> None:
     """Neither of a whole repo nor of one whose download broke off."""
     hub = serve(repo(3 * MIB), repo(MIB, "org/whole"))
     fetch("org/whole", hub=client(hub), policy=QUICK)
@@ -83,7 +86,7 @@ def test_hf_cache_rm_leaves_nothing(serve, client, cache):
     assert {path.name for path in cache.iterdir()} <= {".locks", "CACHEDIR.TAG"}
 
 
-def test_a_cache_that_snapshot_download_filled_is_used_as_it_is(serve, client, cache):
+def test_a_cache_that_snapshot_download_filled_is_used_as_it_is(serve: Serve, client: Connect, cache: Path) -> None:
     served = repo(MIB)
     hub = serve(served)
     path = snapshot_download(NAME, endpoint=hub.url, cache_dir=cache, token=False)
@@ -94,7 +97,7 @@ def test_a_cache_that_snapshot_download_filled_is_used_as_it_is(serve, client, c
     assert_whole(fetch(NAME, hub=client(hub, offline=True)), served)
 
 
-def test_what_a_broken_snapshot_download_left_is_completed(serve, client, cache):
+def test_what_a_broken_snapshot_download_left_is_completed(serve: Serve, client: Connect, cache: Path) -> None:
     served = repo(MIB)
     hub = serve(served)
     snapshot_download(NAME, endpoint=hub.url, cache_dir=cache, token=False, ignore_patterns=["*.safetensors"])
@@ -106,7 +109,7 @@ def test_what_a_broken_snapshot_download_left_is_completed(serve, client, cache)
     ]
 
 
-def test_an_unmodified_client_goes_on_with_our_commit(serve, client, cache):
+def test_an_unmodified_client_goes_on_with_our_commit(serve: Serve, client: Connect, cache: Path) -> None:
     """It links what is there and fetches only what the loader had no need for."""
     hub = serve(repo(MIB))
     fetch(NAME, hub=client(hub), policy=QUICK)

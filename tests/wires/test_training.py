@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support.environment import same_environment
+from tests.wires.support import Serve
 
 pytestmark = pytest.mark.torch
 
@@ -16,20 +20,19 @@ BERT = "bert-base-uncased"
 
 
 @pytest.fixture
-def command(serve, tmp_path):
+def command(serve_replicas: Serve, tmp_path: Path) -> Any:
     """Run it in a fresh process whose Hub is the local one."""
-    hub = serve(import_module("tests.hub.replicas").replica(BERT, size="tiny"))
-    path = os.pathsep.join(path for path in sys.path if path)
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": path}
+    hub = serve_replicas(BERT)
+    environment = same_environment(HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "home"))
 
-    def made(*arguments):
+    def made(*arguments: Any) -> Any:
         whole = [sys.executable, "-m", "phaita.training", "--out", str(tmp_path / "out"), *arguments]
         return subprocess.run(whole, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
     return made
 
 
-def test_it_trains_evaluates_and_writes_a_checkpoint(command, tmp_path):
+def test_it_trains_evaluates_and_writes_a_checkpoint(command: Any, tmp_path: Path) -> None:
     quick = ["--encoder", BERT, "--evaluate", "--samples", "2", "--epochs", "1", "--seeds", "5", "6"]
     done = command(*quick)
     assert done.returncode == 0, done.stderr
@@ -49,7 +52,7 @@ def test_it_trains_evaluates_and_writes_a_checkpoint(command, tmp_path):
     assert len(ranked) == 3
 
 
-def test_an_encoder_that_is_not_there_is_a_sentence(command, tmp_path):
+def test_an_encoder_that_is_not_there_is_a_sentence(command: Any, tmp_path: Path) -> None:
     done = command("--encoder", "org/none", "--samples", "2")
     assert done.returncode == 1
     assert "phaita.training: " in done.stderr

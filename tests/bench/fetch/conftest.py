@@ -24,7 +24,7 @@ _PACKAGES = ("phaita-loader", "huggingface_hub", "urllib3", "httpx2")
 
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Table:
-    """Where the rows go."""
+    """The table that collects the rows."""
     return request.config.stash.setdefault(_TABLE, Table(about(request.config, _PACKAGES, _tools())))
 
 

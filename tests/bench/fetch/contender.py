@@ -1,4 +1,4 @@
-"""What runs in the fresh process: one client, one call. `python -P contender.py JOB` (JSON: contender, repo, url, ...).
+"""The fresh process of one call by one client. `python -P contender.py SPEC`: the call as JSON (contender, repo, ...).
 
 It prints `ready` when all is imported, waits for a line, makes the call, and prints what the call took as JSON.
 """
@@ -15,23 +15,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-Job = dict[str, str]
+CallSpec = dict[str, str]
 Call = Callable[[], dict[str, Any]]
-"""What the call found: `path` is the file, or the folder of files, that it brought."""
+"""The result of the call: `path` is the file, or the folder of files, that it brought."""
 
 
-def phaita_loader(job: Job) -> Call:
+def phaita_loader(spec: CallSpec) -> Call:
     """This loader: digests verified."""
     from phaita_loader import Hub, ModelRequest, fetch
     from phaita_loader.errors import LoaderError
     from phaita_loader.retry import SYSTEM
 
     slept: list[float] = []
-    request = ModelRequest(job["repo"], job.get("revision", "main"), allow_patterns=(job.get("pattern", "*"),))
+    request = ModelRequest(spec["repo"], spec.get("revision", "main"), allow_patterns=(spec.get("pattern", "*"),))
 
     def call() -> dict[str, Any]:
         try:
-            snapshot = fetch(request, hub=Hub(token=job.get("token")), clock=replace(SYSTEM, sleep=slept.append))
+            snapshot = fetch(request, hub=Hub(token=spec.get("token")), clock=replace(SYSTEM, sleep=slept.append))
         except LoaderError as error:
             return {"error": type(error).__name__, "slept": len(slept)}
         return {"path": str(snapshot.path), "slept": len(slept)}
@@ -39,77 +39,77 @@ def phaita_loader(job: Job) -> Call:
     return call
 
 
-def hf_hub_download(job: Job) -> Call:
+def hf_hub_download(spec: CallSpec) -> Call:
     """One file by huggingface_hub, which verifies nothing."""
     from huggingface_hub import hf_hub_download
 
-    return lambda: {"path": hf_hub_download(job["repo"], job["file"])}
+    return lambda: {"path": hf_hub_download(spec["repo"], spec["file"])}
 
 
-def snapshot_download(job: Job) -> Call:
+def snapshot_download(spec: CallSpec) -> Call:
     """All files by huggingface_hub, which verifies nothing."""
     from huggingface_hub import snapshot_download
 
-    return lambda: {"path": snapshot_download(job["repo"])}
+    return lambda: {"path": snapshot_download(spec["repo"])}
 
 
-def bare_import(job: Job) -> Call:
+def bare_import(spec: CallSpec) -> Call:
     """Nothing but the library, for its memory."""
     import huggingface_hub
 
     return lambda: {"version": huggingface_hub.__version__}
 
 
-def curl_then_openssl(job: Job) -> Call:
+def curl_then_openssl(spec: CallSpec) -> Call:
     """curl, then OpenSSL's digest of the file."""
-    target = Path(job["folder"]) / job["file"]
+    target = Path(spec["folder"]) / spec["file"]
 
     def call() -> dict[str, Any]:
-        subprocess.run(["curl", "-sSf", "-o", target, job["url"]], check=True)
+        subprocess.run(["curl", "-sSf", "-o", target, spec["url"]], check=True)
         said = subprocess.run(["openssl", "dgst", "-sha256", target], check=True, capture_output=True).stdout
-        assert job["digest"].encode() in said
+        assert spec["digest"].encode() in said
         return {"path": str(target)}
 
     return call
 
 
-def aria2c(job: Job) -> Call:
+def aria2c(spec: CallSpec) -> Call:
     """aria2 over four connections, with its own check of the digest."""
-    options = ["-q", "--no-conf", "-x4", f"--checksum=sha-256={job['digest']}", f"--out={job['file']}"]
+    options = ["-q", "--no-conf", "-x4", f"--checksum=sha-256={spec['digest']}", f"--out={spec['file']}"]
 
     def call() -> dict[str, Any]:
-        subprocess.run(["aria2c", *options, f"--dir={job['folder']}", job["url"]], check=True)
-        return {"path": str(Path(job["folder"]) / job["file"])}
+        subprocess.run(["aria2c", *options, f"--dir={spec['folder']}", spec["url"]], check=True)
+        return {"path": str(Path(spec["folder"]) / spec["file"])}
 
     return call
 
 
-def curl_to_null(job: Job) -> Call:
+def curl_to_null(spec: CallSpec) -> Call:
     """The origin's own speed: nothing is written, nothing is digested."""
 
     def call() -> dict[str, Any]:
-        subprocess.run(["curl", "-sSf", "-o", "/dev/null", job["url"]], check=True)
-        return {"path": job["source"]}
+        subprocess.run(["curl", "-sSf", "-o", "/dev/null", spec["url"]], check=True)
+        return {"path": spec["source"]}
 
     return call
 
 
-def digest_alone(job: Job) -> Call:
+def digest_alone(spec: CallSpec) -> Call:
     """The limit for whoever verifies: hashlib over a file in the page cache."""
     import hashlib
 
     def call() -> dict[str, Any]:
         running, block = hashlib.sha256(), memoryview(bytearray(1 << 18))
-        with Path(job["source"]).open("rb", buffering=0) as file:
+        with Path(spec["source"]).open("rb", buffering=0) as file:
             while count := file.readinto(block):
                 running.update(block[:count])
-        assert running.hexdigest() == job["digest"]
-        return {"path": job["source"]}
+        assert running.hexdigest() == spec["digest"]
+        return {"path": spec["source"]}
 
     return call
 
 
-CONTENDERS: dict[str, Callable[[Job], Call]] = {
+CONTENDERS: dict[str, Callable[[CallSpec], Call]] = {
     made.__name__: made
     for made in (
         phaita_loader,
@@ -139,9 +139,9 @@ def peak_bytes() -> int:
     return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def main(job: Job) -> None:
+def main(spec: CallSpec) -> None:
     """Import, wait for the word, call, tell."""
-    call = CONTENDERS[job["contender"]](job)
+    call = CONTENDERS[spec["contender"]](spec)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()

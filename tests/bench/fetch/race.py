@@ -19,8 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.fresh import environment
 from tests.hub import Commit, LocalHub, Repo
+from tests.support.environment import clean_environment
 
 from .origin import Origin
 
@@ -33,7 +33,7 @@ _COMMANDS = {"curl_then_openssl": ("curl", "openssl"), "curl_to_null": ("curl",)
 
 @dataclass(frozen=True)
 class Run:
-    """What one call took.
+    """The cost of one call.
 
     seconds, cpu  of wall and of processor, its children's included
     peak          the most bytes of memory that its process held
@@ -109,7 +109,7 @@ def course(origin: Origin, files: Mapping[str, bytes | Path], *, options: str = 
 
 
 def place(repo: str, digest: str) -> str:
-    """Where the local Hub's locations say that a large file is."""
+    """Return the path that the local Hub's Location headers give a large file."""
     return f"repos/{repo}/{digest}"
 
 
@@ -120,7 +120,7 @@ def _installed(contender: str) -> bool:
 def _run(job: dict[str, str], endpoint: str) -> Run:
     with subprocess.Popen(
         [sys.executable, "-P", str(_SCRIPT), json.dumps(job)],
-        env=environment(job["folder"], HF_ENDPOINT=endpoint),
+        env=clean_environment(job["folder"], HF_ENDPOINT=endpoint),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

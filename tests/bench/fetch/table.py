@@ -27,12 +27,12 @@ class Row:
 
     @property
     def measure(self) -> float:
-        """What the limit is about."""
+        """The figure that the limit bounds."""
         return self.ours if self.theirs is None else self.ours / self.theirs
 
     @property
     def missed(self) -> bool:
-        """Whether the measure is above the limit."""
+        """True if the measure is above the limit."""
         return self.limit is not None and self.measure > self.limit
 
     def cells(self) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ HEAD = ("what", "this loader", "beside", "takes", "ratio", "at most", "")
 
 @dataclass
 class Table:
-    """What a session measured; `about` is its date, machine, versions and command."""
+    """The rows of a session; `about` is its date, machine, versions and command."""
 
     about: Mapping[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""How fast are files fetched, beside other clients on the same wires? Bytes are checked here, times only shown."""
+"""The speed of fetches, beside other clients on the same network. Bytes are checked here, times only shown."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_permanent_errors(
     error: str,
     limit: int,
 ) -> None:
-    """What no patience cures ends at once."""
+    """Errors that no retry can cure end at once."""
     with course(origin, {f"{at}.json": b"%d" % at for at in range(8)}, **access) as closed:
         run = closed.run(OURS, **words)
     assert (run.found["error"], run.found["slept"]) == (error, 0)

@@ -1,4 +1,4 @@
-"""What runs in a fresh process: one contender, one load. `python -m tests.bench.initialise.child JOB` (JSON).
+"""A fresh process that loads one model by one contender. `python -m tests.bench.initialise.child JOB` (JSON).
 
 With `imports` it imports all beforehand, prints `ready` and waits for a line; without, it does what a script would do,
 and `spawned` is when its parent started it (seconds of CLOCK_MONOTONIC, which all processes share).
@@ -14,7 +14,7 @@ from typing import Any
 
 from .contenders import CONTENDERS, OURS, READERS, imported
 from .memory import above, footprint, reset_peak
-from .models import Case
+from .models import LoadSpec
 
 
 def now() -> float:
@@ -41,53 +41,53 @@ class Stages:
         self.ended.append(("rest of the load", self.last - before - sum(steps.values())))
 
 
-def script(job: dict[str, Any], case: Case) -> dict[str, Any]:
+def script(job: dict[str, Any], spec: LoadSpec) -> dict[str, Any]:
     """From the spawn to the model's first answer, as a script would get there."""
     stages = Stages(job["spawned"])
     stages("interpreter")
-    built = CONTENDERS[job["contender"]](case, stages)
-    _synchronise(case)
-    stages.split(dict(built.steps))
+    loaded_model = CONTENDERS[job["contender"]](spec, stages)
+    _synchronise(spec)
+    stages.split(dict(loaded_model.steps))
     ready = stages.last
     from .use import forward
 
     stages.last = now()
-    forward(built.model)
+    forward(loaded_model.model)
     stages("first forward")
     seconds = {"loaded": ready - job["spawned"], "forward": stages.ended[-1][1]}
     seconds["ready"] = sum(seconds.values())
-    return {"seconds": seconds, "stages": stages.ended, "how": built.how}
+    return {"seconds": seconds, "stages": stages.ended, "how": loaded_model.how}
 
 
-def prepared(job: dict[str, Any], case: Case) -> dict[str, Any]:
+def prepared(job: dict[str, Any], spec: LoadSpec) -> dict[str, Any]:
     """One load in a process that has imported all, and what it holds then and after what is done with the model."""
-    imported(case, lambda _: None)
+    imported(spec, lambda _: None)
     if job["contender"] in (OURS, *READERS):
         import_module(job["contender"])  # named like their packages
     from .use import forward, peaks, step, touch
 
-    if case.device != "cpu":
-        import_module("torch").zeros(1, device=case.device)  # the context is made before the clock starts
+    if spec.device != "cpu":
+        import_module("torch").zeros(1, device=spec.device)  # the context is made before the clock starts
     _wait()
     reset_peak()
     before, seconds, memory = footprint(), {}, {}
     begin = now()
-    built = CONTENDERS[job["contender"]](case, lambda _: None)
-    _synchronise(case)
+    loaded_model = CONTENDERS[job["contender"]](spec, lambda _: None)
+    _synchronise(spec)
     seconds["load"] = now() - begin
     memory["load"] = above(footprint(), before) | peaks()
     for moment, action in {"touch": touch, "forward": forward, "step": step}.items():
         if moment in job["moments"]:
             begin = now()
-            action(built.model)
+            action(loaded_model.model)
             seconds[moment] = now() - begin
             memory[moment] = above(footprint(), before) | peaks()
     seconds["touched"] = seconds["load"] + seconds["touch"]
-    return {"seconds": seconds, "memory": memory, "how": built.how}
+    return {"seconds": seconds, "memory": memory, "how": loaded_model.how}
 
 
-def _synchronise(case: Case) -> None:
-    if case.device != "cpu":
+def _synchronise(spec: LoadSpec) -> None:
+    if spec.device != "cpu":
         import_module("torch").cuda.synchronize()
 
 
@@ -99,8 +99,8 @@ def _wait() -> None:
 
 def main(job: dict[str, Any]) -> None:
     """Do it, and tell in one line."""
-    case = Case(**job["case"])
-    told = prepared(job, case) if job["imports"] else script(job, case)
+    spec = LoadSpec(**job["spec"])
+    told = prepared(job, spec) if job["imports"] else script(job, spec)
     sys.stdout.write(json.dumps(told) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The stable of models, and the report that a session leaves."""
+"""The store of models, and the report that a session leaves."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.bench.device import DEVICE, device_name
 from tests.bench.fetch.origin import Origin
 
 from .contenders import missing
+from .model_store import ModelStore
 from .models import MODELS, Model
-from .page import page, terminal
-from .picture import html
+from .report_html import report_html
+from .report_markdown import report_markdown, terminal
 from .results import Results
-from .stable import Stable
 
 _ROOT = Path(__file__).parents[3]
 _RESULTS = pytest.StashKey[Results]()
@@ -27,20 +27,20 @@ _PACKAGES = ("phaita-loader", "torch", "transformers", "safetensors", "huggingfa
 
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest) -> Results:
-    """Where the figures go."""
+    """The results that collect the figures."""
     notes = [f"{name}: not installed" for name in missing()]
     fresh = Results(device_name(), about(request.config, _PACKAGES), notes=notes)
     return request.config.stash.setdefault(_RESULTS, fresh)
 
 
 @pytest.fixture(scope="session")
-def stable(origin: Origin, results: Results, request: pytest.FixtureRequest) -> Stable:
+def store(origin: Origin, results: Results, request: pytest.FixtureRequest) -> ModelStore:
     """Models in a cache beside the origin's files, removed with them."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # it tells of weights that a checkpoint has and a model has not, at every load
     logging.disable_progress_bar()
-    return Stable(origin.folder.parent / "hub", origin, results, request.config.getoption("rounds"))
+    return ModelStore(origin.folder.parent / "hub", origin, results, request.config.getoption("rounds"))
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     folder = _ROOT / "reports"
     folder.mkdir(exist_ok=True)
-    (folder / "bench.md").write_text(page(results), encoding="utf-8")
-    (folder / "bench.html").write_text(html(results), encoding="utf-8")
+    (folder / "bench.md").write_text(report_markdown(results), encoding="utf-8")
+    (folder / "bench.html").write_text(report_html(results), encoding="utf-8")
     (folder / "bench.json").write_text(json.dumps(results.content(), indent=2) + "\n", encoding="utf-8")
     terminalreporter.section("initialise")
     for line in (*terminal(results), "report: reports/bench.md, reports/bench.html, reports/bench.json"):

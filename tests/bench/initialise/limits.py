@@ -1,4 +1,4 @@
-"""What the machine can do at most, measured in the same run: the yardsticks that the report holds figures against."""
+"""The limits of the machine, measured in the same run; the report compares figures with them."""
 
 from __future__ import annotations
 

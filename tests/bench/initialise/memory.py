@@ -1,4 +1,4 @@
-"""What a process holds, by the kernel's own account (Linux: proc_pid_smaps(5), proc_pid_status(5))."""
+"""The memory of a process as the kernel counts it (Linux: proc_pid_smaps(5), proc_pid_status(5))."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read(rollup: str, status: str) -> dict[str, int]:
 
 
 def above(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
-    """How much more it is than before."""
+    """Return the difference of each figure."""
     return {name: count - before[name] for name, count in now.items() if name in before}
 
 

@@ -43,7 +43,7 @@ MODELS = {
 
 
 @dataclass(frozen=True)
-class Case:
+class LoadSpec:
     """A model as files. Plain values, since it goes to other processes as JSON.
 
     source: the snapshot's folder, or the repo's name where it is yet to be downloaded. cache: the Hugging Face cache.

@@ -1,4 +1,4 @@
-"""Which races a model takes part in, how often, and who runs."""
+"""The plan of the bench: the races of each model, their rounds and their contenders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rounds(model: Model, asked: int | None = None) -> dict[str, int]:
     return {race: asked or number for race, number in _SPECIAL.get(model.name, ROUNDS).items()}
 
 
-def field(model: Model, race: str, device: str) -> tuple[str, ...]:
+def contenders(model: Model, race: str, device: str) -> tuple[str, ...]:
     """The contenders that are installed and can load this model on this device."""
     if race == "download":
         return THEIRS, OURS

@@ -1,4 +1,4 @@
-"""What a session measured, and the figures that follow from it. Nothing here needs torch."""
+"""The measurements of a session, and the figures derived from them. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Results:
         return median(seconds) if seconds else None
 
     def speedup(self, model: str, measure: str) -> float | None:
-        """How many times the time of this loader plain transformers takes, by medians."""
+        """Return the median time of plain transformers as a multiple of this loader's."""
         ours, theirs = (self.middle(model, measure, name) for name in (OURS, THEIRS))
         return theirs / ours if ours and theirs else None
 
@@ -93,7 +93,7 @@ class Results:
         return {name: median(stages[name] for stages in runs if name in stages) for name in names}
 
     def ways(self, model: str) -> str:
-        """What this loader says of how it built the model (`Loaded.path`)."""
+        """Return how this loader built the model, by its own account (`Loaded.path`)."""
         races = self.races.get(model, {}).values()
         return ", ".join(sorted({run.how for race in races for run in race.get(OURS, ()) if run.how}))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Run:
-    """What one load took.
+    """The cost of one load.
 
     seconds  by what took them: "load", "touch", "touched" (both), "forward", "step"; "loaded", "ready" since the spawn
     stages   the parts of "ready" in order

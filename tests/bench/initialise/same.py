@@ -1,4 +1,4 @@
-"""Whether two models are the same, bit by bit."""
+"""A comparison of two models, bit by bit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .use import forward, tensors
 
 
 def differences(found: Any, expected: Any) -> list[str]:
-    """What differs, in words; empty for the same class, state, buffers, tying, mode and answer."""
+    """Return the differences as sentences; empty for the same class, state, buffers, tying, mode and answer."""
     told = [] if type(found) is type(expected) else [f"class: {type(found).__name__}"]
     ours, theirs = dict(tensors(found)), dict(tensors(expected))
     told += [f"names: {name}" for name in sorted(ours.keys() ^ theirs.keys())]
@@ -23,7 +23,7 @@ def differences(found: Any, expected: Any) -> list[str]:
 
 
 def equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Same dtype, shape, device and bits: NaN equals itself, and 0.0 is not -0.0."""
+    """True if dtype, shape, device and bits are equal: NaN equals itself, and 0.0 differs from -0.0."""
     if (one.dtype, one.shape, one.device) != (other.dtype, other.shape, other.device):
         return False
     return torch.equal(*(tensor.detach().contiguous().flatten().view(torch.uint8) for tensor in (one, other)))

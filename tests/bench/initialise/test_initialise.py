@@ -1,4 +1,4 @@
-"""How long from cached files to a model, where does the time go, and who is faster? Equality is asserted, times never.
+"""The time from cached files to a model, by stage and by contender. Equality is asserted, times never.
 
 The seconds are taken in fresh processes or in turn, so pytest-benchmark only gets to see them (see replay.py).
 """
@@ -12,15 +12,15 @@ from tests.bench.device import DEVICE, device_name
 
 from .conftest import chosen
 from .contenders import CONTENDERS, THEIRS
+from .model_store import ModelStore
 from .models import Model
-from .page import page
-from .picture import html
-from .plan import field, rounds
+from .plan import contenders, rounds
 from .race import moments
 from .replay import CLOCK
+from .report_html import report_html
+from .report_markdown import report_markdown
 from .results import MEASURES, Measure, Results
 from .same import differences
-from .stable import Stable
 
 pytestmark = pytest.mark.torch
 
@@ -34,14 +34,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for model, marks in models.items()
             for measure in MEASURES.values()
             if measure.race in rounds(model)
-            for name in field(model, measure.race, DEVICE)
+            for name in contenders(model, measure.race, DEVICE)
         ]
         metafunc.parametrize(("model", "measure", "contender"), rows)
     elif "contender" in metafunc.fixturenames:
         rows = [
             pytest.param(model, name, id=f"{model.name}-{name}", marks=marks)
             for model, marks in models.items()
-            for name in field(model, "repeated", DEVICE)
+            for name in contenders(model, "repeated", DEVICE)
         ]
         metafunc.parametrize(("model", "contender"), rows)
     elif "model" in metafunc.fixturenames:
@@ -52,37 +52,37 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.benchmark(timer=CLOCK)
 def test_time(
-    benchmark: BenchmarkFixture, possible: Model, measure: Measure, contender: str, stable: Stable, results: Results
+    benchmark: BenchmarkFixture, possible: Model, measure: Measure, contender: str, store: ModelStore, results: Results
 ) -> None:
     """Every round, into pytest-benchmark's table."""
-    runs = stable.races(possible, measure.race)[contender]
+    runs = store.races(possible, measure.race)[contender]
     benchmark.group = f"{measure.title}: {possible.name} on {DEVICE}"
     benchmark.extra_info["path"] = runs[-1].how
     CLOCK.replay(benchmark, results.seconds(possible.name, measure.name, contender))
 
 
-def test_memory(possible: Model, stable: Stable, results: Results) -> None:
+def test_memory(possible: Model, store: ModelStore, results: Results) -> None:
     """There is a figure of every moment, and more memory is held after a touch than before."""
     if "first" not in rounds(possible):
         pytest.skip("memory is measured in first loads, and this model takes no part in them")
-    for contender in stable.races(possible, "first"):
+    for contender in store.races(possible, "first"):
         memory = results.memory(possible.name, contender)
-        assert list(memory) == ["load", *moments(stable.case(possible), contender)]
+        assert list(memory) == ["load", *moments(store.spec(possible), contender)]
         if DEVICE == "cpu":
             assert memory["load"]["VmHWM"] <= memory["touch"]["VmHWM"]
             assert memory["touch"]["PSS"] > 0.9 * results.sizes[possible.name]
 
 
-def test_same(possible: Model, contender: str, stable: Stable) -> None:
+def test_same(possible: Model, contender: str, store: ModelStore) -> None:
     """Parameters, buffers, tying and a forward: bit by bit what `from_pretrained` gives."""
-    case = stable.case(possible)
-    expected, found = (CONTENDERS[name](case, lambda _: None).model for name in (THEIRS, contender))
+    spec = store.spec(possible)
+    expected, found = (CONTENDERS[name](spec, lambda _: None).model for name in (THEIRS, contender))
     assert differences(found, expected) == []
 
 
 def test_report(results: Results) -> None:
     """The pages name the device and every model, and ask nobody for anything."""
-    for text in (page(results), html(results)):
+    for text in (report_markdown(results), report_html(results)):
         assert device_name() in text
         assert all(model in text for model in results.models)
         assert "http" not in text

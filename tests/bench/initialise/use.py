@@ -1,4 +1,4 @@
-"""What is done with a model that is timed: every byte read, a forward, an optimizer step."""
+"""The actions on a timed model: reading every byte, a forward, an optimizer step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was set out to be reached, and whether it was."""
+"""The targets of the bench, and the verdict on each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """Whether it was reached."""
+        """True if the target was reached."""
         return self.ratio >= self.asked if self.at_least else self.ratio <= self.asked
 
     def cells(self) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def not_measured(results: Results) -> list[str]:
-    """What was asked for and has no figure in this run."""
+    """Return the targets without a figure in this run."""
     pairs = [(measure, model) for measure, models in ASKED.items() for model in models]
     lacking = [f"{MEASURES[name].title}, {model}" for name, model in pairs if results.speedup(model, name) is None]
     return lacking + [f"memory, {model}" for model in MEMORY if not results.memory(model, OURS)]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from tests.faults.control import Proxies
-from tests.faults.lane import Everything
+from tests.faults.lane import SharedProxy
 from tests.faults.scenario import Scenario
 from tests.faults.server import Server
 
 
-class Weather:
+class FaultInjector:
     """The fault between a contender and the Hub. `lift` takes the refusal away, else the toxics."""
 
-    def __init__(self, scenario: Scenario, proxies: Proxies | Everything, server: Server) -> None:
+    def __init__(self, scenario: Scenario, proxies: Proxies | SharedProxy, server: Server) -> None:
         self._scenario = scenario
         self._proxies = proxies
         self._server = server

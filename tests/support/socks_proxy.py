@@ -6,14 +6,16 @@ import socket
 import struct
 from collections.abc import Mapping
 
-from tests.wires.support import RawServer, pipe
+from tests.support.servers import RawServer, pipe
 
 
 def socks_proxy(
     asked: list[tuple[str, int]], password: tuple[str, str] | None = None, names: Mapping[str, str] | None = None
 ) -> RawServer:
-    """Connects to whatever it is asked for by address or name (`names` are those that it alone knows); `asked` is what
-    came."""
+    """Return a proxy that connects to any address or name; `names` are those that it alone knows.
+
+    `asked` collects the destinations that clients name.
+    """
 
     def talk(connection: socket.socket) -> None:
         if not _greeted(connection, password):

@@ -12,7 +12,7 @@ from .results import MEASURES, NO_CUDA, Results, middles
 from .verdict import HEAD, not_measured, size, time, verdicts
 
 SHARES = (("load-touch", "memcpy"), ("cold-touch", "disk read"), ("load-first", "pinned copy to the device"))
-"""Which limit a measure is held against; the last one with a CUDA device only."""
+"""The limit that each measure is compared with; the last one with a CUDA device only."""
 _LEGEND = """\
 - Times are medians, ratios are those of medians in one run; contenders take turns, round by round.
 - load call, first in a process: torch, transformers and the model's class are imported before; a fresh process each.
@@ -30,11 +30,11 @@ def title(results: Results) -> str:
 
 
 def warning(results: Results) -> str:
-    """What stands at the top where there is no CUDA device."""
+    """Return the warning of a report without a CUDA device, empty otherwise."""
     return f"{NO_CUDA}. No figure here is one of a GPU." if results.device == NO_CUDA else ""
 
 
-def page(results: Results) -> str:
+def report_markdown(results: Results) -> str:
     """The whole report."""
     about = [f"- {name}: {text}" for name, text in results.about.items()]
     head = [f"# {title(results)}", "", *([f"**{warning(results)}**", ""] if warning(results) else []), *about, ""]
@@ -71,7 +71,7 @@ def times(results: Results, measure: str) -> Lines:
 
 
 def stages(results: Results) -> Lines:
-    """Where the time of a fresh process goes."""
+    """Return the stages of a fresh process with their seconds."""
     lines = [("model", "contender", "stages")]
     for kind in ("script", "download"):
         for model, races in results.races.items():
@@ -109,7 +109,7 @@ def memory(results: Results) -> Lines:
 
 
 def notes(results: Results) -> Iterator[str]:
-    """Which way this loader took, what the machine can do, and what is missing."""
+    """Yield the path that this loader took, the machine's limits, and the notes of the run."""
     for model in results.models:
         if way := results.ways(model):
             yield f"{OURS}, {model}: path {way}"

@@ -7,7 +7,7 @@ from html import escape
 
 from tests.bench.grid import Lines
 
-from .page import memory, must_reach, notes, shares, title, warning
+from .report_markdown import memory, must_reach, notes, shares, title, warning
 from .results import MEASURES, Results, middles
 from .verdict import time
 
@@ -23,7 +23,7 @@ tr { border-bottom: 1px solid #dde } .warning { background: #fff3cd; padding: .6
 """
 
 
-def html(results: Results) -> str:
+def report_html(results: Results) -> str:
     """The whole page."""
     about = "".join(f"<li>{escape(name)}: {escape(text)}</li>" for name, text in results.about.items())
     alarm = f'<p class="warning">{escape(warning(results))}</p>' if warning(results) else ""

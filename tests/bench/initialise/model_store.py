@@ -14,9 +14,8 @@ from tests.hub import LocalHub
 from tests.hub.replicas import replica
 
 from .limits import limits
-from .models import Case, Model
-from .plan import field as contenders
-from .plan import rounds
+from .models import LoadSpec, Model
+from .plan import contenders, rounds
 from .race import first, repeated, script, weights
 from .results import Results
 from .run import Races
@@ -25,24 +24,24 @@ _LINK = 150_000_000  # bytes a second, all connections together
 
 
 @dataclass
-class Stable:
+class ModelStore:
     """`cache` is a Hugging Face cache of this session; `asked` the caller's number of rounds."""
 
     cache: Path
     origin: Origin
     results: Results
     asked: int | None = None
-    _cases: dict[str, Case] = field(default_factory=dict)
+    _specs: dict[str, LoadSpec] = field(default_factory=dict)
 
-    def case(self, model: Model) -> Case:
+    def spec(self, model: Model) -> LoadSpec:
         """The model's files, complete and verified in the cache."""
-        if model.name not in self._cases:
-            self._cases[model.name] = case = self._fetched(model)
-            files = weights(Path(case.source))
+        if model.name not in self._specs:
+            self._specs[model.name] = spec = self._fetched(model)
+            files = weights(Path(spec.source))
             self.results.sizes[model.name] = sum(file.stat().st_size for file in files)
             if not self.results.limits:
                 self.results.limits |= limits(files[0], DEVICE)
-        return self._cases[model.name]
+        return self._specs[model.name]
 
     def races(self, model: Model, kind: str) -> Races:
         """All rounds of a race."""
@@ -50,21 +49,21 @@ class Stable:
         if kind not in run:
             names, number = contenders(model, kind, DEVICE), rounds(model, self.asked)[kind]
             kinds: dict[str, Callable[[], Races]] = {
-                "first": lambda: first(self.case(model), names, number),
-                "cold": lambda: first(self.case(model), names, number, cold=True),
-                "script": lambda: script(self.case(model), names, number),
-                "repeated": lambda: repeated(self.case(model), names, number),
+                "first": lambda: first(self.spec(model), names, number),
+                "cold": lambda: first(self.spec(model), names, number, cold=True),
+                "script": lambda: script(self.spec(model), names, number),
+                "repeated": lambda: repeated(self.spec(model), names, number),
                 "download": lambda: self._downloads(model, names, number),
             }
             run[kind] = kinds[kind]()
         return run[kind]
 
-    def _fetched(self, model: Model) -> Case:
+    def _fetched(self, model: Model) -> LoadSpec:
         repo = replica(model.repo, model.size)
         with LocalHub([repo]) as hub:
             request = ModelRequest(model.repo, revision=model.revision, kind=model.kind)
             snapshot = fetch(request, hub=Hub(hub.url, cache_dir=self.cache))
-        return Case(
+        return LoadSpec(
             repo=model.repo,
             revision=snapshot.commit,
             kind=model.kind,
@@ -82,5 +81,5 @@ class Stable:
                 self.origin.show(blob.source, place(model.repo, blob.digest))
         with LocalHub([repo]) as hub:
             hub.public_cdn_url = f"{self.origin.url}/total={_LINK}"
-            case = replace(self.case(model), source=model.repo, revision=model.revision, offline=False)
-            return script(case, names, number, HF_ENDPOINT=hub.url)
+            spec = replace(self.spec(model), source=model.repo, revision=model.revision, offline=False)
+            return script(spec, names, number, HF_ENDPOINT=hub.url)

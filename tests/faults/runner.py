@@ -18,7 +18,7 @@ class TooLateError(AssertionError):
     """The process that was to be killed had ended before: the scenario does not show what it says."""
 
 
-class Play:
+class Runner:
     """Runs a scenario's processes, which `start(number)` makes.
 
     ticks: called every 20 ms with the seconds since the first call. sent: bytes of files that the Hub has sent.
@@ -40,20 +40,20 @@ class Play:
     def run(self) -> dict[str, Any]:
         """The result of all that were not killed on purpose, as one."""
         with ExitStack() as stack:
-            team = [stack.enter_context(self._start(number)) for number in range(self._scenario.processes)]
-            self._import(team)
+            processes = [stack.enter_context(self._start(number)) for number in range(self._scenario.processes)]
+            self._import(processes)
             self._begin = time.monotonic()
             if self._scenario.kill_at is not None:
-                team = self._without_first(team, self._scenario.kill_at, stack)
+                processes = self._without_first(processes, self._scenario.kill_at, stack)
             else:
-                for process in team:
+                for process in processes:
                     process.go()
-            late = self._wait(lambda: all(process.ended for process in team))
-            return merged([one.result(self._scenario.cap if late and not one.ended else None) for one in team])
+            late = self._wait(lambda: all(process.ended for process in processes))
+            return merged([one.result(self._scenario.cap if late and not one.ended else None) for one in processes])
 
-    def _without_first(self, team: list[Process], kill_at: int, stack: ExitStack) -> list[Process]:
+    def _without_first(self, processes: list[Process], kill_at: int, stack: ExitStack) -> list[Process]:
         """Let the first one download and kill it; the others, or the same call once more, go on."""
-        first, others = team[0], team[1:]
+        first, others = processes[0], processes[1:]
         first.go()
         self._wait(lambda: first.ended or self._sent() >= kill_at // 2)
         for process in others:
@@ -62,7 +62,7 @@ class Play:
         if late or first.ended:
             if first.result()["outcome"] == "loaded":
                 raise TooLateError(f"{self._scenario.name}: loaded before {kill_at} bytes had been sent")
-            return team
+            return processes
         first.kill()
         if not others:
             others = [stack.enter_context(self._start(1))]
@@ -71,13 +71,13 @@ class Play:
             others[0].go()
         return others
 
-    def _import(self, team: Sequence[Process]) -> None:
+    def _import(self, processes: Sequence[Process]) -> None:
         until = time.monotonic() + _IMPORT_SECONDS
-        while not all(process.ready or process.ended for process in team) and time.monotonic() < until:
+        while not all(process.ready or process.ended for process in processes) and time.monotonic() < until:
             time.sleep(_TICK_SECONDS)
 
     def _wait(self, done: Callable[[], bool]) -> bool:
-        """Wait until it is so; True if the cap came first."""
+        """Wait for the condition. True if the cap came first."""
         while not done():
             elapsed = time.monotonic() - self._begin
             if elapsed > self._scenario.cap:

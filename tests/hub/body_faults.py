@@ -1,4 +1,4 @@
-"""What answers do to a body on its way: one class a kind."""
+"""The faults of a body in transit: one class a kind."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class CutError(Exception):
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One response that an answer acts on."""
+class FaultyResponse:
+    """A response that an answer acts on."""
 
     answer: Answer
     span: Span
@@ -33,24 +33,24 @@ class Stage:
 
     @property
     def connection(self) -> Connection:
-        """What the response goes out over."""
+        """The connection that carries the response."""
         return connection(self.scope)
 
 
-class Player:
-    """Gets the messages of one response and sends what becomes of them."""
+class BodyFault:
+    """Receives the messages of one response and sends them changed."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.answer = stage.answer
+    def __init__(self, response: FaultyResponse) -> None:
+        self.response = response
+        self.answer = response.answer
         self.passed = 0
 
-    async def play(self, message: Message) -> None:
+    async def apply(self, message: Message) -> None:
         """The next message: the head first, then the body in pieces."""
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=list(message["headers"]))
             self.change(headers)
-            await self.stage.send({**message, "headers": headers.raw})
+            await self.response.send({**message, "headers": headers.raw})
             return
         body = message.get("body", b"")
         begin, self.passed = self.passed, self.passed + len(body)
@@ -61,10 +61,10 @@ class Player:
 
     async def body(self, message: Message, begin: int) -> None:
         """Send a piece of the body that begins at this offset of the response."""
-        await self.stage.send(message)
+        await self.response.send(message)
 
 
-class _AtByte(Player):
+class _AtByte(BodyFault):
     """Lets the body pass up to a byte, where something happens."""
 
     @property
@@ -74,10 +74,10 @@ class _AtByte(Player):
     async def body(self, message: Message, begin: int) -> None:
         if begin <= self.point < self.passed:
             data, at = message["body"], self.point - begin
-            await self.stage.send({**message, "body": data[:at], "more_body": True})
+            await self.response.send({**message, "body": data[:at], "more_body": True})
             await self.happen()
             message = {**message, "body": data[at:]}
-        await self.stage.send(message)
+        await self.response.send(message)
 
     async def happen(self) -> None:
         raise NotImplementedError
@@ -90,69 +90,69 @@ class _Cut(_AtByte):
 
 class _Reset(_AtByte):
     async def happen(self) -> None:
-        await self.stage.connection.reset()
+        await self.response.connection.reset()
         raise CutError
 
 
 class _Pause(_AtByte):
     async def happen(self) -> None:
-        await self.stage.connection.wait(self.answer.pause or 0.0)
+        await self.response.connection.wait(self.answer.pause or 0.0)
 
 
-class _Flip(Player):
+class _Flip(BodyFault):
     async def body(self, message: Message, begin: int) -> None:
-        data, at = message["body"], (self.answer.flip or 0) - self.stage.span.start - begin
+        data, at = message["body"], (self.answer.flip or 0) - self.response.span.start - begin
         if 0 <= at < len(data):
             data = data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
-        await self.stage.send({**message, "body": data})
+        await self.response.send({**message, "body": data})
 
 
-class _Drip(Player):
+class _Drip(BodyFault):
     async def body(self, message: Message, begin: int) -> None:
         quick = max(0, self.answer.after - begin)
         data = message["body"]
-        await self.stage.send({**message, "body": data[:quick], "more_body": True})
+        await self.response.send({**message, "body": data[:quick], "more_body": True})
         for piece, seconds in paced(data[quick:], self.answer.drip):
-            if self.stage.connection.lost:
+            if self.response.connection.lost:
                 raise CutError
-            await self.stage.send({**message, "body": piece, "more_body": True})
-            await self.stage.connection.wait(seconds)
-        await self.stage.send({**message, "body": b""})
+            await self.response.send({**message, "body": piece, "more_body": True})
+            await self.response.connection.wait(seconds)
+        await self.response.send({**message, "body": b""})
 
 
-class _Long(Player):
+class _Long(BodyFault):
     def change(self, headers: MutableHeaders) -> None:
         if self.answer.declared == "all":
-            headers["Content-Length"] = str(len(self.stage.span) + (self.answer.long or 0))
+            headers["Content-Length"] = str(len(self.response.span) + (self.answer.long or 0))
         elif self.answer.declared == "nothing":
             del headers["Content-Length"]
         else:
-            self.stage.connection.speak_raw(self.stage.scope)
+            self.response.connection.speak_raw(self.response.scope)
 
     async def body(self, message: Message, begin: int) -> None:
-        await self.stage.send({**message, "more_body": True})
+        await self.response.send({**message, "more_body": True})
         if message["more_body"]:
             return
         left = self.answer.long or 0
-        while left and not self.stage.connection.lost:
+        while left and not self.response.connection.lost:
             piece = _SURPLUS[:left]
             left -= len(piece)
-            await self.stage.send({**message, "body": piece, "more_body": True})
+            await self.response.send({**message, "body": piece, "more_body": True})
             # Sending suspends only when the socket is full, and the loop has others to serve.
             await asyncio.sleep(0)
-        await self.stage.send({**message, "body": b""})
+        await self.response.send({**message, "body": b""})
 
 
-class _BadRange(Player):
+class _BadRange(BodyFault):
     def change(self, headers: MutableHeaders) -> None:
         del headers["Content-Range"]
         if self.answer.bad_range:
             headers["Content-Range"] = self.answer.bad_range
 
 
-class _Gzip(Player):
-    def __init__(self, stage: Stage) -> None:
-        super().__init__(stage)
+class _Gzip(BodyFault):
+    def __init__(self, response: FaultyResponse) -> None:
+        super().__init__(response)
         self._packer = zlib.compressobj(1, wbits=_GZIP)
 
     def change(self, headers: MutableHeaders) -> None:
@@ -163,10 +163,10 @@ class _Gzip(Player):
         packed = self._packer.compress(message["body"])
         if not message["more_body"]:
             packed += self._packer.flush()
-        await self.stage.send({**message, "body": packed})
+        await self.response.send({**message, "body": packed})
 
 
-PLAYERS: Mapping[str, type[Player]] = {
+BODY_FAULTS: Mapping[str, type[BodyFault]] = {
     "bad_range": _BadRange,
     "cut": _Cut,
     "drip": _Drip,

@@ -8,7 +8,7 @@ from .recipes import RECIPES, Recipe
 
 
 @dataclass(frozen=True)
-class Job:
+class ReplicaSpec:
     """A recipe, a size and, where the recipe allows it, a number of layers."""
 
     recipe: Recipe
@@ -25,7 +25,7 @@ class Job:
         return ":".join([self.recipe.repo_id, self.size, *([] if self.layers is None else [str(self.layers)])])
 
     @classmethod
-    def parse(cls, text: str) -> Job:
+    def parse(cls, text: str) -> ReplicaSpec:
         """The inverse of str()."""
         repo_id, size, *layers = text.split(":")
         return cls(RECIPES[repo_id], size, int(layers[0]) if layers else None)

@@ -1,4 +1,4 @@
-"""When the fault comes and goes, and what comes and goes."""
+"""The times at which a fault begins and ends, and its parts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.faults.injector import FaultInjector
 from tests.faults.scenario import Scenario
-from tests.faults.weather import Weather
-from tests.faults.words import Expect, Lift, Toxic
+from tests.faults.schema import Expect, Lift, Toxic
 
 CUT = Toxic("limit_data", attributes={"bytes": 100})
 
@@ -28,10 +28,10 @@ class Wires:
 
 def story(scenario: Scenario, *seconds: float) -> list[str]:
     wires = Wires()
-    weather = Weather(scenario, wires, wires)  # type: ignore[arg-type]
-    weather.begin()
+    injector = FaultInjector(scenario, wires, wires)  # type: ignore[arg-type]
+    injector.begin()
     for elapsed in seconds:
-        weather.tick(elapsed)
+        injector.tick(elapsed)
     return wires.story
 
 

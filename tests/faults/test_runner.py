@@ -1,4 +1,4 @@
-"""Processes that stand in for contenders: who is told to go, who is killed, and what is made of the results."""
+"""Fake processes of contenders: the order of starts and kills, and the merged result."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.faults.play import Play, TooLateError, merged
+from tests.faults.runner import Runner, TooLateError, merged
 from tests.faults.scenario import Scenario
-from tests.faults.words import Expect
+from tests.faults.schema import Expect
 
 
-class Actor:
+class FakeProcess:
     """A process that loads after so many looks at it, or never."""
 
     ready = True
@@ -21,7 +21,7 @@ class Actor:
         self.left = looks
         self.story: list[str] = []
 
-    def __enter__(self) -> Actor:
+    def __enter__(self) -> FakeProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,9 +47,9 @@ class Actor:
 NEVER = 1_000_000_000
 
 
-def play(team: list[Actor], sent: Callable[[], int] = lambda: 0, **words: Any) -> dict[str, Any]:
+def run(started: list[FakeProcess], sent: Callable[[], int] = lambda: 0, **words: Any) -> dict[str, Any]:
     scenario = Scenario("case", "t", Expect("loaded"), **words)
-    return Play(scenario, lambda number: team[number], (), sent).run()  # type: ignore[arg-type, return-value]
+    return Runner(scenario, lambda number: started[number], (), sent).run()  # type: ignore[arg-type, return-value]
 
 
 def rising(*values: int) -> Callable[[], int]:
@@ -59,45 +59,45 @@ def rising(*values: int) -> Callable[[], int]:
 
 
 def test_one_process() -> None:
-    team = [Actor()]
-    assert play(team)["outcome"] == "loaded"
-    assert team[0].story == ["go", "end"]
+    started = [FakeProcess()]
+    assert run(started)["outcome"] == "loaded"
+    assert started[0].story == ["go", "end"]
 
 
 def test_several_at_once_give_one_result() -> None:
-    team = [Actor(), Actor(3), Actor()]
-    result = play(team, processes=3)
+    started = [FakeProcess(), FakeProcess(3), FakeProcess()]
+    result = run(started, processes=3)
     assert (result["outcome"], result["attempts"], result["output"]) == ("loaded", 3, "ooo")
-    assert [actor.story for actor in team] == [["go", "end"]] * 3
+    assert [process.story for process in started] == [["go", "end"]] * 3
 
 
 def test_a_process_that_outlives_the_cap_is_told_as_hung() -> None:
-    assert play([Actor(), Actor(NEVER)], processes=2, cap=0.1)["outcome"] == "hung"
+    assert run([FakeProcess(), FakeProcess(NEVER)], processes=2, cap=0.1)["outcome"] == "hung"
 
 
 def test_alone_it_is_killed_and_called_again() -> None:
-    team = [Actor(NEVER), Actor()]
-    assert play(team, rising(0, 60, 120), kill_at=100)["outcome"] == "loaded"
-    assert [actor.story for actor in team] == [["go", "kill", "end"], ["go", "end"]]
+    started = [FakeProcess(NEVER), FakeProcess()]
+    assert run(started, rising(0, 60, 120), kill_at=100)["outcome"] == "loaded"
+    assert [process.story for process in started] == [["go", "kill", "end"], ["go", "end"]]
 
 
 def test_the_first_of_several_is_killed_and_the_others_go_on() -> None:
-    team = [Actor(NEVER), Actor(), Actor()]
-    assert play(team, rising(0, 60, 120), processes=3, kill_at=100)["attempts"] == 2
-    assert [actor.story for actor in team] == [["go", "kill", "end"], ["go", "end"], ["go", "end"]]
+    started = [FakeProcess(NEVER), FakeProcess(), FakeProcess()]
+    assert run(started, rising(0, 60, 120), processes=3, kill_at=100)["attempts"] == 2
+    assert [process.story for process in started] == [["go", "kill", "end"], ["go", "end"], ["go", "end"]]
 
 
 def test_a_kill_that_comes_too_late_is_an_error() -> None:
     with pytest.raises(TooLateError, match="loaded before 100 bytes"):
-        play([Actor(), Actor()], kill_at=100)
+        run([FakeProcess(), FakeProcess()], kill_at=100)
 
 
 def test_a_process_that_fails_before_its_kill_is_the_result() -> None:
-    class Failing(Actor):
+    class Failing(FakeProcess):
         def result(self, killed_at: float | None = None) -> dict[str, Any]:
             return {**super().result(killed_at), "outcome": "ReadError"}
 
-    assert play([Failing(), Actor()], kill_at=100)["outcome"] == "ReadError"
+    assert run([Failing(), FakeProcess()], kill_at=100)["outcome"] == "ReadError"
 
 
 def test_the_worst_result_speaks_for_all() -> None:

@@ -11,7 +11,7 @@ Prepare = Literal[
 ]
 PREPARE: tuple[Prepare, ...] = get_args(Prepare)
 CACHED: tuple[Prepare, ...] = ("cached", "cached_partial", "damaged", "truncated", "read_only")
-"""Those that need an earlier call in good weather."""
+"""Those that need an earlier call without faults."""
 
 CONTENDERS = ("phaita_loader", "huggingface_hub", "transformers")
 OPENS = "hf_opens_everything"
@@ -36,7 +36,7 @@ class Lift:
     for_seconds: float | None = None
 
     def gone(self, elapsed: float) -> bool:
-        """Is the fault away now?"""
+        """True if the fault is lifted now."""
         if self.for_seconds is not None:
             elapsed %= self.after_seconds + self.for_seconds
         return elapsed >= self.after_seconds
@@ -44,7 +44,7 @@ class Lift:
 
 @dataclass(frozen=True)
 class Expect:
-    """What the loader has to do; None is no demand. `within` is seconds of the call.
+    """The required result of the loader; None demands nothing. `within` is seconds of the call.
 
     `requests_max` counts what reached the Hub and its CDN; `says` is a text in its message or its output.
     """
