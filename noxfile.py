@@ -97,6 +97,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
     session.run("codespell")
+    session.run("python", "tests/docstrings.py", "packages", "tests")
 
 
 @nox.session

@@ -1,7 +1,7 @@
 """A cache and a partial file that an earlier version left are taken up.
 
-`stored/cache_of_record_format_2.tar.xz` was written by the version before the private packages: `org/whole` is complete,
-of `org/half` 6 of 10 MiB of the weights arrived before the server denied the rest.
+`stored/cache_of_record_format_2.tar.xz` was written by the version before the private packages: `org/whole` is
+complete, of `org/half` 6 of 10 MiB of the weights arrived before the server denied the rest.
 """
 
 from __future__ import annotations
