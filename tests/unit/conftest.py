@@ -1,4 +1,4 @@
-"""Nothing here reaches a socket, an environment's token or the user's own cache."""
+"""Fixtures, and a guard: no test reaches a socket, a token in the environment or the user's cache."""
 
 from __future__ import annotations
 

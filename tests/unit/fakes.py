@@ -24,7 +24,7 @@ _SHORT_WAIT = 0.002  # real seconds: threads beside the test need some
 
 @dataclass
 class FakeClock:
-    """A clock that `sleep` moves on, and each look at it by `tick` seconds; a wait for an event is a short real one."""
+    """A clock that only `sleep` advances, and every reading by `tick` seconds; a wait for an event is a short real one."""
 
     at: float = 1000.0
     tick: float = 0.0
@@ -60,7 +60,7 @@ class Gives:
 
 
 class FakeResponse:
-    """As much of urllib3's response as `Body` uses. A silent one blocks after its bytes until it is shut down."""
+    """The body of one response; a silent one blocks after its bytes until it is shut down."""
 
     def __init__(self, data: bytes, answer: Gives, chunk: int) -> None:
         self._data, self._answer, self._chunk, self._at = data, answer, chunk, 0
@@ -88,7 +88,7 @@ class FakeResponse:
 
 
 class FakeHub(Hub):
-    """Serves `repo`; `answers[path]` and `listings` are used up first, an exception among them is raised."""
+    """A Hub that serves `repo`; `answers[path]` and `listings` are used up first, and an exception among them is raised."""
 
     def __init__(self, cache_dir: Path, *, offline: bool = False, chunk: int = 1 << 16) -> None:
         super().__init__("https://hub.test", token=False, offline=offline, cache_dir=cache_dir)
@@ -138,7 +138,7 @@ class FakeHub(Hub):
 
 
 def listing_of(repo: Mapping[str, bytes], commit: str = COMMIT) -> Listing:
-    """As the Hub lists a commit: weights by their sha256, small files by git's blob id."""
+    """Return the Hub's listing of a commit: weights by their sha256, small files by git's blob id."""
     return Listing(commit, tuple(listed(path, data) for path, data in repo.items()))
 
 
@@ -149,11 +149,11 @@ def listed(path: str, data: bytes) -> RemoteFile:
 
 
 def safetensors(body: bytes) -> bytes:
-    """A valid file with one tensor of these bytes."""
+    """Return a valid file with one tensor of these bytes."""
     header = json.dumps({"t": {"dtype": "U8", "shape": [len(body)], "data_offsets": [0, len(body)]}}).encode()
     return struct.pack("<Q", len(header)) + header + body
 
 
 def noise(size: int, seed: int = 1) -> bytes:
-    """The same bytes every time, and no two pieces of them alike."""
+    """Return pseudo-random bytes: the same for the same seed, and no two parts of them alike."""
     return hashlib.shake_128(seed.to_bytes(4, "little")).digest(size)

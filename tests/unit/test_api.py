@@ -1,4 +1,4 @@
-"""What a listing may be, and what becomes of one that is not: read page by page, and never trusted to end."""
+"""Listings from the Hub: read page by page, checked, and never trusted to end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def info(*siblings: Any, **fields: Any) -> dict[str, Any]:
 
 
 def listing(pages: dict[str, Any], **options: Any) -> Listing:
-    """`pages` by URL: JSON, or JSON and a `Link` header."""
+    """Return the listing read from `pages` by URL: JSON, or JSON and a `Link` header."""
 
     def ask(url: str) -> Page:
         found = pages[url]
@@ -87,7 +87,7 @@ def test_a_long_listing_is_read_as_a_tree() -> None:
 
 
 def paged(*links: str) -> dict[str, Any]:
-    """A tree of one file a page; `links` are the pages' headers."""
+    """Return a tree of one file a page; `links` are the pages' headers."""
     cursors = [f"&cursor={number}" for number in range(1, len(links) + 1)]
     urls = [TREE_URL, *(TREE_URL + cursor for cursor in cursors)]
     pages = {
@@ -225,7 +225,7 @@ def test_whatever_comes_there_is_a_listing_or_an_error_of_ours(first: Any, tree:
 
 
 class Gives:
-    """An answer of these bytes."""
+    """A client whose one response has these bytes."""
 
     def __init__(self, body: bytes | io.RawIOBase, **headers: str) -> None:
         stream = io.BytesIO(body) if isinstance(body, bytes) else body
@@ -269,7 +269,7 @@ def test_pages_that_are_no_json(page: str) -> None:
 
 
 class Endless(io.RawIOBase):
-    """Blanks for ever, which JSON may begin with; `given` counts them."""
+    """An endless stream of blanks, which JSON may begin with; `given` counts them."""
 
     given = 0
 

@@ -43,7 +43,7 @@ def run(load: float, touched: float, held: int = 0, how: str = "") -> Run:
 
 @pytest.fixture
 def results() -> Results:
-    """Two rounds and three of one model; a script of another."""
+    """Return results of one model in two and three rounds, and of another run by a script."""
     first = {
         THEIRS: [run(0.4, 1.0, 100 * MIB), run(0.8, 1.2, 300 * MIB), run(0.6, 1.4, 200 * MIB)],
         OURS: [run(0.1, 0.5, 220 * MIB, "fast"), run(0.3, 0.7, 180 * MIB, "fast")],
@@ -119,7 +119,7 @@ def test_numbers_have_three_digits() -> None:
 
 
 class Balance(HTMLParser):
-    """Whether every tag that is opened is closed in order."""
+    """A parser that checks that every opened tag is closed, in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How a transfer ends early, waits for others, or is given up."""
+"""A download of one blob that ends early, waits for another process, or is cancelled."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_abandon_ends_a_silent_body_and_keeps_what_came(scene: Scene) -> None:
 
 
 class SlowToOpen(FakeHub):
-    """Answers only when told to: a stuck name lookup."""
+    """A Hub that answers only when told to, like a stuck name lookup."""
 
     def __init__(self, cache_dir: Path) -> None:
         super().__init__(cache_dir)

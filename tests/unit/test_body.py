@@ -22,7 +22,7 @@ def response(status: int, headers: dict[str, str], body: bytes = DATA) -> urllib
 
 
 class Answers:
-    """Gives these answers in turn, the last one for ever; `ranges` are those that it was asked for."""
+    """A client that gives these responses in turn, the last one for ever; `ranges` records the ranges asked for."""
 
     def __init__(self, *answers: urllib3.HTTPResponse) -> None:
         self.answers = list(answers)

@@ -37,7 +37,7 @@ def test_the_layout_is_huggingface_hubs(cache: RepoCache, tmp_path: Path) -> Non
 
 
 def damaged(blob: Path) -> None:
-    """One byte turned, and the same size and time as before."""
+    """Change one byte and keep size and time."""
     seen = blob.stat()
     data = bytearray(blob.read_bytes())
     data[-1] ^= 1

@@ -1,4 +1,4 @@
-"""The CUDA context beside the imports: what the driver is asked, and that nothing comes of it where there is none."""
+"""The CUDA context that is made during the imports: the calls to the driver, and their failures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from phaita_loader._build.cuda_context import create_cuda_context
 
 
 class Driver:
-    """As libcuda, with two devices; each call's result can be made an error."""
+    """A libcuda with two devices; each call's result can be made an error."""
 
     def __init__(self, **results):
         self.results = results
@@ -41,7 +41,7 @@ class Driver:
 
 @pytest.fixture(autouse=True)
 def _torch_has_no_device(monkeypatch):
-    """As far as this process shows; the tests before may have imported torch, on a machine that has one."""
+    """Earlier tests may have imported torch on a machine that has a device."""
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: False)))
 
 
@@ -96,7 +96,7 @@ def test_a_torch_that_is_half_imported_does_no_harm(monkeypatch):
 
 
 def test_the_real_driver_or_none():
-    """Whatever this machine has, nothing is raised; a device that no machine has takes no memory."""
+    """Nothing is raised on any machine, and a device that no machine has takes no memory."""
     create_cuda_context("cuda:4096", ctypes.CDLL).join()
 
 

@@ -90,7 +90,7 @@ def test_the_ring_takes_no_more_of_the_device_than_the_tensors(torch, cuda, save
 
 
 def page_locked(torch):
-    """Bytes in use, and those that torch keeps; both once it has looked which copies are over."""
+    """Return the bytes in use and the bytes that torch keeps, after it has checked which copies are done."""
     torch.cuda.synchronize()
     torch.empty(1, pin_memory=True)
     stats = torch.cuda.host_memory_stats()

@@ -1,4 +1,4 @@
-"""How a snapshot comes about: from the Hub, from what is cached, from what an earlier call left."""
+"""Snapshots from the Hub, from the cache, and from the partial files of an earlier call."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_every_byte_is_told_once_and_every_file_verified_once(hub: FakeHub) -> N
 
 
 def test_what_another_call_brought_is_not_told_as_new(hub: FakeHub, cache: RepoCache) -> None:
-    """5,000 bytes are there when the plan is told; all others come from another process."""
+    """5,000 bytes are present when the plan is reported; all others come from another process."""
     hub.answers["model.safetensors"].extend([Gives(5_000, RESET), Gives(0)])
     with pytest.raises(Unreachable):
         fetch(MAIN, hub=hub, policy=Policy(attempts=1))

@@ -1,4 +1,4 @@
-"""What no patience cures, told before a byte is fetched."""
+"""Errors that retrying can't cure are raised before a byte is fetched."""
 
 from __future__ import annotations
 

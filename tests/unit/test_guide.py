@@ -1,4 +1,4 @@
-"""docs/guide.md says what the code says: its tables of parameters, options, errors and events, and its links."""
+"""docs/guide.md agrees with the code: its tables of parameters, options, errors and events, and its links."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ CALLS = re.findall(r"^### `(\w+)`$", GUIDE, re.MULTILINE)
 
 
 def tables(title: str) -> list[list[list[str]]]:
-    """The cells of the tables below a heading, up to the next one; without their heads."""
+    """Return the cells of the tables below a heading, up to the next one, without their heads."""
     section = re.split(r"^#", GUIDE.split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
     found = re.findall(r"^\|[-|]+\|\n((?:\|.*\n)+)", section, re.MULTILINE)
     return [[[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()] for table in found]
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in backticks."""
+    """Return the texts in backticks."""
     return re.findall(r"`([^`]+)`", text)
 
 
 def parameters(name: str) -> dict[str, object]:
-    """A public call's parameters and what the guide would have to say of their defaults."""
+    """Return a public call's parameters and the defaults that the guide should state."""
     found = {}
     for one in inspect.signature(getattr(phaita_loader, name)).parameters.values():
         default = {one.empty: "required", SYSTEM: "SYSTEM"}.get(one.default, repr(one.default))

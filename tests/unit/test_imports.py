@@ -21,7 +21,7 @@ def as_found(monkeypatch):
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """A module on the path that nothing has imported."""
+    """Return a function that writes a new module on the path and returns its name."""
     monkeypatch.syspath_prepend(str(tmp_path))
     made: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Files of weights as tensors."""
+"""Weight files as tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def map_weights():
 
 
 def write(path: Path, entries: dict[str, tuple[str, list[int], bytes]], padding: int = 0) -> Path:
-    """A file of these tensors; `padding` spaces lengthen the header."""
+    """Write a file of these tensors; `padding` spaces lengthen the header."""
     header, body = {}, b""
     for name, (dtype, shape, data) in entries.items():
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}

@@ -1,4 +1,4 @@
-"""What users and type checkers rely on, and the direction in which the modules depend on each other."""
+"""The public names that users and type checkers rely on, and the direction of imports between modules."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ IMPORTABLE = [pytest.param(name, marks=[pytest.mark.torch] if name in TORCHES el
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Full names of the modules that are imported at run time, wherever in the file."""
+    """Yield the full names of the modules that are imported at run time, anywhere in the file."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue

@@ -187,7 +187,7 @@ def test_the_repos_code_comes_only_when_it_is_trusted(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("trust", [False, True])
 def test_what_is_needed_may_be_needed(kind: str, trust: bool) -> None:
-    """A listing that was thinned out while it was read gives the same choice."""
+    """A listing that was filtered while it was read gives the same choice."""
     paths = [
         *CONFIG,
         *SHARDS,

@@ -46,13 +46,13 @@ def held(context: TransferContext) -> set[str]:
 
 
 def paced(context: TransferContext, clock: FakeClock, tick: float) -> TransferContext:
-    """The same context on a clock that moves on with each look at it."""
+    """Return the context with a clock that advances with each reading."""
     clock.tick = tick
     return replace(context, retrying=replace(context.retrying, clock=clock.clock))
 
 
 def heard(context: TransferContext, listen: Listener) -> TransferContext:
-    """The same context with another listener."""
+    """Return the context with another listener."""
     return replace(context, retrying=replace(context.retrying, listen=listen))
 
 
@@ -169,7 +169,7 @@ def test_an_open_that_hangs_is_given_up_before_the_attempt_is(
 
 
 class ReleasesLate(FakeClock):
-    """Much more than the attempt's time goes by before the other process lets go."""
+    """A clock on which the other process keeps the lock for longer than the attempt may take."""
 
     lock: FileLock
 
@@ -219,7 +219,7 @@ def test_a_failure_does_not_wait_for_files_that_wait_for_another_process(
 
 
 class Large(FakeHub):
-    """One file of several MiB, whose first connection brings two of them and then no more."""
+    """A Hub with one file of several MiB, whose first connection brings two of them and then stalls."""
 
     def __init__(self, cache_dir: Path) -> None:
         super().__init__(cache_dir)
@@ -234,7 +234,7 @@ def large(tmp_path: Path) -> Large:
 
 
 def timed(hub: Large, clock: FakeClock, after: int) -> TransferContext:
-    """A context on whose clock time passes only once so many bytes have come."""
+    """Return a context with a clock that starts to advance once so many bytes have arrived."""
     cache = RepoCache(hub.cache_dir, "org/name")
     cache.prepare(COMMIT)
     came: list[int] = []
@@ -271,7 +271,7 @@ def test_without_another_credit_it_ends_there(large: Large, clock: FakeClock) ->
 
 def test_time_that_digests_take_is_not_the_attempts(large: Large, clock: FakeClock) -> None:
     class Slow(RepoCache):
-        """A cached blob of the right size, on a disk that is in no hurry."""
+        """A cache on a slow disk, with a blob of the right size."""
 
         def verify_blob(self, file: RemoteFile, verify: str) -> bool:
             clock.tick = 2.5

@@ -62,7 +62,7 @@ def test_an_index_names_the_shards_beside_it(hub: FakeHub) -> None:
 
 
 def rot(path: Path, *, seen: bool) -> None:
-    """Turn a byte, so that the file's time tells of it or not."""
+    """Change a byte; the file's time changes only if `seen`."""
     stat = path.stat()
     data = bytearray(path.read_bytes())
     data[-1] ^= 1

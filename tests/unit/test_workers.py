@@ -24,7 +24,7 @@ CUT = ConnectionResetError("reset")
 
 
 class Together(FakeHub):
-    """The bodies after the first all wait at their first byte until there are as many as expected."""
+    """A Hub whose bodies all wait at their first byte until as many as expected are open."""
 
     def __init__(self, cache_dir: Path, expected: int) -> None:
         super().__init__(cache_dir, chunk=1 << 18)
@@ -156,7 +156,7 @@ def test_a_wrong_digest_of_bytes_from_several_connections(hub: FakeHub) -> None:
 
 
 class Stuck(FakeHub):
-    """The second connection's open never returns before it is told to; the first's body waits for it."""
+    """A Hub whose second open returns only when told to; the first body waits until it has begun."""
 
     def __init__(self, cache_dir: Path) -> None:
         super().__init__(cache_dir)
@@ -190,7 +190,7 @@ def test_a_connection_that_gets_no_answer_is_done_without(tmp_path: Path) -> Non
 
 
 class LyingLocks(RepoCache):
-    """What a network file system without locks is like: everybody gets it."""
+    """A cache on a network file system without locks: every thread gets the lock."""
 
     def lock(self, file: RemoteFile) -> Path:
         return super().lock(file).with_suffix(f".{threading.get_ident()}")
