@@ -53,4 +53,4 @@ def scene(hub: FakeHub) -> Iterator[Scene]:
     scene = Scene(hub)
     yield scene
     scene.assert_unlocked()
-    assert all(body.response.closed for body in hub.bodies), "every connection is given up in the end"
+    assert all(response.closed for response in hub.responses), "every connection is given up in the end"

@@ -37,7 +37,7 @@ REFUSED = urllib3.exceptions.ProtocolError("broken", ConnectionResetError())
 
 @dataclass
 class ScriptedPool:
-    """A pool with one answer a host, made anew for each request; an exception is raised. `asked` records the requests."""
+    """A pool with one answer a host, made anew for each request; an exception is raised. `asked` records requests."""
 
     answers: dict[str, Callable[[str], urllib3.HTTPResponse | Exception]]
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)

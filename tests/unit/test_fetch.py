@@ -11,12 +11,12 @@ import pytest
 from phaita_loader._cache.repo import RepoCache
 from phaita_loader.errors import Corrupt, DeadlineExceeded, RateLimited, Unreachable
 from phaita_loader.fetch import fetch
-from phaita_loader.listing import RemoteFile
+from phaita_loader.hub import Body
 from phaita_loader.policy import Policy
 from phaita_loader.progress import Done, Event, Plan, Received, Verified
 from phaita_loader.request import ModelRequest
 from phaita_loader.retry import Transient
-from tests.unit.fakes import COMMIT, OTHER_COMMIT, FakeClock, FakeHub, Gives, listed, listing_of, noise
+from tests.unit.fakes import COMMIT, OTHER_COMMIT, Asked, FakeClock, FakeHub, Gives, listed, listing_of, noise
 from tests.unit.repo import MAIN, PINNED, REPO, content, quiet
 
 RESET = ConnectionResetError("reset")
@@ -183,11 +183,11 @@ def test_a_listing_with_holes_is_not_kept(hub: FakeHub, cache: RepoCache) -> Non
 
 def test_what_another_tool_deletes_meanwhile_comes_once_more(hub: FakeHub, cache: RepoCache) -> None:
     class Deletes(FakeHub):
-        def open_file(self, repo_id: str, commit: str, file: RemoteFile, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-            if file.path == "model.safetensors" and len(self.opened) < 4:
+        def answer(self, asked: Asked) -> Body:
+            if asked.file.path == "model.safetensors" and len(self.opened) < 4:
                 for blob in (cache.folder / "blobs").iterdir():
                     blob.unlink()
-            return super().open_file(repo_id, commit, file, *args, **kwargs)  # type: ignore[arg-type]
+            return super().answer(asked)
 
     deletes = Deletes(hub.cache_dir)
     deletes.repo = dict(REPO)

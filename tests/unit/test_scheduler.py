@@ -12,11 +12,12 @@ from phaita_loader._transfer.context import TransferContext
 from phaita_loader._transfer.partial import bytes_present
 from phaita_loader._transfer.scheduler import Result, download_all
 from phaita_loader.errors import Corrupt, NotFound
+from phaita_loader.hub import Body
 from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Event, Listener, Received
 from phaita_loader.retry import Retrying, Transient
-from tests.unit.fakes import COMMIT, SIGNED, FakeClock, FakeHub, Gives, listed, noise
+from tests.unit.fakes import COMMIT, SIGNED, Asked, FakeClock, FakeHub, Gives, listed, noise
 from tests.unit.scene import NEVER, download
 
 CUT = ConnectionResetError("reset")
@@ -124,10 +125,10 @@ def test_of_several_failures_the_gravest_is_told(
     everyone = threading.Barrier(len(failures))
 
     class Together(FakeHub):
-        def open_file(self, repo_id: str, commit: str, file: RemoteFile, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-            if file.path != "5.bin":
+        def answer(self, asked: Asked) -> Body:
+            if asked.file.path != "5.bin":
                 everyone.wait(10)
-            return super().open_file(repo_id, commit, file, *args, **kwargs)  # type: ignore[arg-type]
+            return super().answer(asked)
 
     together = Together(hub.cache_dir)
     together.repo = REPO
@@ -158,7 +159,7 @@ def test_an_open_that_hangs_is_given_up_before_the_attempt_is(
     go_on = threading.Event()
 
     class Stuck(FakeHub):
-        def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        def answer(self, asked: Asked) -> Body:
             assert go_on.wait(10)
             raise Transient("too late for anybody")
 
