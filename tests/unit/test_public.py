@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,22 @@ def test_imports_go_one_way_only(module: str) -> None:
     later = tuple(DIRECTION[DIRECTION.index(module) + 1 :])
     rooms = [name for name in MODULES if name == module or name.startswith(f"{module}.")]
     assert not [found for room in rooms for found in reached(room) if found.split(".")[0] in later]
+
+
+NETWORK = {"hub", "_hub", "_http"}
+
+
+@pytest.mark.parametrize("module", ["_cache", "verify", "_build", "initialise"])
+def test_what_comes_after_the_download_never_reaches_the_network(module: str) -> None:
+    rooms = [name for name in MODULES if name == module or name.startswith(f"{module}.")]
+    assert rooms
+    assert not [found for room in rooms for found in reached(room) if found.split(".")[0] in NETWORK]
+
+
+def test_a_package_has_at_most_fifteen_modules() -> None:
+    rooms = Counter(name.split(".")[0] for name in MODULES if "." in name and not name.endswith("__init__"))
+    assert set(rooms) == {"_build", "_cache", "_http", "_hub", "_transfer"}
+    assert max(rooms.values()) <= 15
 
 
 @pytest.mark.parametrize("module", MODULES)
