@@ -104,8 +104,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Do the types hold?"""
     session.install(*LOADER, *groups("types"))
-    session.run("mypy", "packages/loader/src", "packages/phaita-models/src", "noxfile.py")
-    session.run("mypy", "-p", "tests.hub", "--exclude", r"test_\w+\.py$")
+    session.run("mypy", "packages/loader/src", "packages/phaita-models/src", "noxfile.py", "tests")
 
 
 @nox.session(reuse_venv=False)

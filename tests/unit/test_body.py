@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import pytest
 import urllib3
@@ -28,7 +29,7 @@ class Answers:
         self.answers = list(answers)
         self.ranges: list[str | None] = []
 
-    def get(self, url: str, headers: dict[str, str], limits: Limits) -> urllib3.HTTPResponse:
+    def get(self, url: str, headers: Mapping[str, str], limits: Limits) -> urllib3.HTTPResponse:
         self.ranges.append(headers.get("Range"))
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 

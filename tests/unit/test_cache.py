@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._cache.repo import RepoCache, Verify
+from phaita_loader._cache.repo import RepoCache
 from phaita_loader.listing import SMALL, Listing, RemoteFile
+from phaita_loader.snapshot import Verify
 from tests.unit.fakes import COMMIT, OTHER_COMMIT, listed, listing_of, noise, safetensors
 
 LARGE = noise(SMALL + 1)

@@ -234,8 +234,11 @@ def test_no_switch_of_the_process_is_touched(torch, transformers, folder, monkey
     touched: list[str] = []
     monkeypatch.setattr(torch, "set_default_dtype", lambda _: touched.append("default dtype"))
     walk = transformers.PreTrainedModel.initialize_weights
-    monkeypatch.setattr(
-        transformers.PreTrainedModel, "initialize_weights", lambda model: touched.append("init") or walk(model)
-    )
+
+    def initialize_weights(model):
+        touched.append("init")
+        return walk(model)
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "initialize_weights", initialize_weights)
     assert built(folder, "causal_lm").path == "fast"
     assert touched == []

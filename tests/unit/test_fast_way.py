@@ -47,7 +47,7 @@ def built(folder: Path, kind: str = "auto", **asked):
 
 def ties(model):
     """Return the groups of names that share a tensor."""
-    groups = {}
+    groups: dict[int, set[str]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         groups.setdefault(id(tensor), set()).add(name)
     return sorted(sorted(names) for names in groups.values())

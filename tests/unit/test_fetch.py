@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -137,7 +138,7 @@ def test_bytes_that_are_wrong_every_time(hub: FakeHub, clock: FakeClock, cache: 
     ],
 )
 def test_patience_ends(
-    hub: FakeHub, clock: FakeClock, failure: Exception, numbers: dict[str, float], error: type[Exception]
+    hub: FakeHub, clock: FakeClock, failure: Exception, numbers: dict[str, Any], error: type[Exception]
 ) -> None:
     hub.answers["config.json"].append(failure)
     with pytest.raises(error):

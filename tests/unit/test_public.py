@@ -139,7 +139,7 @@ def test_the_promised_names_are_there() -> None:
     assert set(phaita_loader.__all__) >= PROMISED
 
 
-@pytest.mark.parametrize("module", [one for one in IMPORTABLE if not one.values[0].endswith("__init__")])
+@pytest.mark.parametrize("module", [one for one in IMPORTABLE if not str(one.values[0]).endswith("__init__")])
 def test_every_module_says_what_is_public(module: str) -> None:
     stated = __import__(f"phaita_loader.{module}", fromlist=["__all__"])
     assert all(hasattr(stated, name) for name in stated.__all__)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -117,7 +118,8 @@ def test_an_unknown_kind_lists_the_valid_ones(kind: str) -> None:
 
 
 def test_a_request_is_a_value() -> None:
-    request = ModelRequest("gpt2", allow_patterns=["*.json"], ignore_patterns="*.md")  # type: ignore[arg-type]
+    patterns: dict[str, Any] = {"allow_patterns": ["*.json"], "ignore_patterns": "*.md"}
+    request = ModelRequest("gpt2", **patterns)
     assert (request.allow_patterns, request.ignore_patterns) == (("*.json",), ("*.md",))
     assert pickle.loads(pickle.dumps(request)) == request
     assert len({request, ModelRequest("gpt2", allow_patterns=("*.json",), ignore_patterns=("*.md",))}) == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def fails(clock: FakeClock, *failures: Exception | None, seconds: float = 1.0) -
     return attempt
 
 
-def run(clock: FakeClock, attempt: Callable[[Deadline], str], **numbers: float) -> list[float]:
+def run(clock: FakeClock, attempt: Callable[[Deadline], str], **numbers: Any) -> list[float]:
     """Return the waits between the attempts."""
     deadline = Deadline.after(numbers.pop("deadline", None), clock.at)
     policy = Policy(**numbers)

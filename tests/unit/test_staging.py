@@ -313,7 +313,7 @@ SHARDS = st.lists(st.lists(TENSORS, max_size=6), min_size=1, max_size=3)
 @given(SHARDS, st.integers(1, 6), st.integers(1, 100), st.integers(1, 5), st.booleans())
 def test_any_layout_comes_bit_by_bit(saved, layout, buffers, size, readers, late):
     shards = [
-        {f"{number}.{place}": filled(*tensor, seed=place) for place, tensor in enumerate(shard)}
+        {f"{number}.{place}": filled(shape, dtype, seed=place) for place, (shape, dtype) in enumerate(shard)}
         for number, shard in enumerate(layout)
     ]
     paths = saved(*shards)
