@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("torch") and item.path.is_relative_to(Path(__file__).parent):
                 item.add_marker(pytest.mark.skip(reason="torch and transformers are not installed"))
+
+
+def pytest_collection_finish() -> None:
+    # The tests and their libraries stay to the end; without this, every collection of garbage walks through them.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

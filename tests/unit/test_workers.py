@@ -19,7 +19,7 @@ from tests.unit.fakes import COMMIT, SIGNED, Asked, FakeHub, FakeResponse, Gives
 from tests.unit.scene import download
 
 NAME = "model.safetensors"
-DATA = noise(24 << 20)
+DATA = noise(17 << 20)  # a little more than a file has to have for several connections
 FILE = listed(NAME, DATA)
 CUT = ConnectionResetError("reset")
 
@@ -169,7 +169,7 @@ def test_a_connection_that_gets_no_answer_is_done_without(tmp_path: Path) -> Non
     hub.repo[NAME] = DATA
     cache = RepoCache(hub.cache_dir, "org/name")
     cache.prepare(COMMIT)
-    download([FILE], TransferContext(hub, cache, COMMIT, Retrying(Policy(connect=0.25))))
+    download([FILE], TransferContext(hub, cache, COMMIT, Retrying(Policy(connect=0.15))))
     assert cache.blob(FILE).read_bytes() == DATA
     hub.go_on.set()
 
