@@ -7,26 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-__all__ = ["KINDS", "WEIGHT_FILES", "ModelRequest", "may_need", "needed"]
+from phaita_loader._weight_files import first_layout, is_weight_file
+
+__all__ = ["KINDS", "ModelRequest", "may_need", "needed"]
 
 KINDS = ("auto", "causal_lm", "config", "masked_lm", "sequence_classification", "tokenizer")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPO_PART = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?(?<!\.git)")
-
-# By the file that transformers looks for, in its order: the pattern of all files that belong to it. One family is
-# enough, and the first one present wins: safetensors before pickles, whole before sharded, a model before an adapter.
-_WEIGHTS = {
-    "model.safetensors": re.compile(r"model\.safetensors"),
-    "model.safetensors.index.json": re.compile(r"model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json"),
-    "pytorch_model.bin": re.compile(r"pytorch_model\.bin"),
-    "pytorch_model.bin.index.json": re.compile(r"pytorch_model-\d+-of-\d+\.bin|pytorch_model\.bin\.index\.json"),
-    "adapter_model.safetensors": re.compile(r"adapter_model\.safetensors"),
-    "adapter_model.bin": re.compile(r"adapter_model\.bin"),
-}
-
-WEIGHT_FILES = tuple(name for name in _WEIGHTS if not name.startswith("adapter_"))
-"""The files that transformers looks for when it loads a model's weights, in its order: the first present is loaded."""
 
 _TEXT = frozenset({".bpe", ".jinja", ".json", ".model", ".spm", ".tiktoken", ".txt", ".vocab"})
 _TOKENIZER = re.compile(r"tokenizer|vocab|merges|spm|spiece|sentencepiece|tekken|tiktoken|special_tokens")
@@ -81,22 +69,13 @@ def needed(request: ModelRequest, paths: Iterable[str]) -> tuple[str, ...]:
     texts = [path for path in available if _is_text(path) or _is_code(request, path)]
     if request.kind == "tokenizer":
         return tuple(texts) if any(_TOKENIZER.search(path) for path in texts) else ()
-    weights = _weights(available)
+    weights = first_layout(available)
     return tuple(sorted([*texts, *weights])) if weights else ()
 
 
 def may_need(path: str) -> bool:
     """True if any kind of request could take this path; the rest of a very long listing need not be held."""
-    return _is_text(path) or path.endswith(".py") or any(family.fullmatch(path) for family in _WEIGHTS.values())
-
-
-def _weights(paths: list[str]) -> list[str]:
-    for family in _WEIGHTS.values():
-        # An index without shards is left over from another layout and has no weights.
-        found = [path for path in paths if family.fullmatch(path)]
-        if any(not path.endswith(".json") for path in found):
-            return found
-    return []
+    return _is_text(path) or path.endswith(".py") or is_weight_file(path)
 
 
 def _is_text(path: str) -> bool:
