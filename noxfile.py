@@ -97,14 +97,14 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
     session.run("codespell")
+    session.run("python", "tests/docstrings.py", "packages", "tests")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Do the types hold?"""
     session.install(*LOADER, *groups("types"))
-    session.run("mypy", "packages/loader/src", "packages/phaita-models/src", "noxfile.py")
-    session.run("mypy", "-p", "tests.hub", "--exclude", r"test_\w+\.py$")
+    session.run("mypy", "packages/loader/src", "packages/phaita-models/src", "noxfile.py", "tests")
 
 
 @nox.session(reuse_venv=False)

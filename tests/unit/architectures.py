@@ -1,4 +1,4 @@
-"""Tiny models of many architectures, with random weights: what the fast way is compared on."""
+"""Tiny models of many architectures, with random weights, to compare the fast way on."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ _ENCODERS = {"mpnet": "MPNetModel", "roberta": "RobertaModel"}
 
 
 def save(folder: Path, model_type: str, dtype: str = "float32", kind: str = "", **more: Any) -> Path:
-    """A model of that type in the folder, for that kind, as `save_pretrained` writes it; `more` goes there."""
+    """Save a model of that type and kind in the folder with `save_pretrained`, which is given `more`."""
     import torch
     import transformers
 
@@ -107,7 +107,7 @@ def save(folder: Path, model_type: str, dtype: str = "float32", kind: str = "", 
 
 
 def inputs(model: Any) -> dict[str, Any]:
-    """Something to run a model of any of them on."""
+    """Return inputs that a model of any of these types takes."""
     import torch
 
     if model.main_input_name == "pixel_values":

@@ -1,7 +1,8 @@
-"""Nothing here reaches a socket, an environment's token or the user's own cache."""
+"""Fixtures, and a guard: no test reaches a socket, a token in the environment or the user's cache."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("torch") and item.path.is_relative_to(Path(__file__).parent):
                 item.add_marker(pytest.mark.skip(reason="torch and transformers are not installed"))
+
+
+def pytest_collection_finish() -> None:
+    # The tests and their libraries stay to the end; without this, every collection of garbage walks through them.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -53,4 +60,4 @@ def scene(hub: FakeHub) -> Iterator[Scene]:
     scene = Scene(hub)
     yield scene
     scene.assert_unlocked()
-    assert all(body.response.closed for body in hub.bodies), "every connection is given up in the end"
+    assert all(response.closed for response in hub.responses), "every connection is given up in the end"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _SHORT_WAIT = 0.002  # real seconds: threads beside the test need some
 
 @dataclass
 class FakeClock:
-    """A clock that `sleep` moves on, and each look at it by `tick` seconds; a wait for an event is a short real one."""
+    """A clock that `sleep` advances, and each reading by `tick` seconds; a wait for an event is a short real one."""
 
     at: float = 1000.0
     tick: float = 0.0
@@ -58,17 +58,38 @@ class Gives:
     silent: bool = False
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A GET for the bytes [start, end) of a file (`end` None: to its end); `location` is an earlier body's."""
+
+    file: RemoteFile
+    start: int
+    end: int | None
+    location: str | None
+
+
 class FakeResponse:
-    """As much of urllib3's response as `Body` uses. A silent one blocks after its bytes until it is shut down."""
+    """A response in memory; a silent one blocks after its bytes until it is shut down.
+
+    on_begin, on_close: called before the first read and after the close.
+    """
+
+    status = 206
 
     def __init__(self, data: bytes, answer: Gives, chunk: int) -> None:
         self._data, self._answer, self._chunk, self._at = data, answer, chunk, 0
         self._shut = threading.Event()
-        self.closed = False
+        self.headers: dict[str, str] = {}
+        self.begun = self.closed = False
+        self.on_begin: Callable[[], object] = lambda: None
+        self.on_close: Callable[[], object] = lambda: None
 
-    def read1(self, count: int, *, decode_content: bool) -> bytes:
+    def read1(self, amt: int, *, decode_content: bool) -> bytes:
         assert not decode_content, "urllib3 must not unpack a file that is to be digested"
-        piece = self._data[self._at : self._at + min(count, self._chunk)]
+        if not self.begun:
+            self.begun = True
+            self.on_begin()
+        piece = self._data[self._at : self._at + min(amt, self._chunk)]
         self._at += len(piece)
         if piece:
             return piece
@@ -82,12 +103,19 @@ class FakeResponse:
     def shutdown(self) -> None:
         self._shut.set()
 
+    def drain_conn(self) -> None:
+        raise AssertionError("a body is closed here, as its connection is never used again")
+
     def close(self) -> None:
         self.closed = True
+        self.on_close()
 
 
 class FakeHub(Hub):
-    """Serves `repo`; `answers[path]` and `listings` are used up first, an exception among them is raised."""
+    """A Hub that serves `repo`; `answers[path]` and `listings` are used up first, an exception among them is raised.
+
+    A test that needs more overrides `answer`, or `respond`.
+    """
 
     def __init__(self, cache_dir: Path, *, offline: bool = False, chunk: int = 1 << 16) -> None:
         super().__init__("https://hub.test", token=False, offline=offline, cache_dir=cache_dir)
@@ -99,6 +127,7 @@ class FakeHub(Hub):
         self.opened: list[tuple[str, int, str | None]] = []
         self.sent: defaultdict[str, int] = defaultdict(int)
         self.bodies: list[Body] = []
+        self.responses: list[FakeResponse] = []
         self._chunk = chunk
         self._mutex = threading.Lock()
 
@@ -120,24 +149,33 @@ class FakeHub(Hub):
         location: str | None,
         **limits: float,
     ) -> Body:
-        self.opened.append((file.path, start, location))
-        answers = self.answers[file.path]
+        return self.answer(Asked(file, start, end, location))
+
+    def answer(self, asked: Asked) -> Body:
+        path, start, end = asked.file.path, asked.start, asked.end
+        self.opened.append((path, start, asked.location))
+        answers = self.answers[path]
         answer = answers.popleft() if answers else Gives()
         if isinstance(answer, Exception):
             raise answer
         begin = start if answer.ranges else 0
-        whole = self.repo[file.path] if answer.data is None else answer.data
+        whole = self.repo[path] if answer.data is None else answer.data
         stop = len(whole) if end is None or not answer.ranges else end
         data = whole[begin : stop if answer.count is None else min(stop, begin + answer.count)]
         with self._mutex:
-            self.sent[file.path] += len(data)
-        body = Body(begin, "cdn.test", FakeResponse(data, answer, self._chunk), answer.location, not answer.ranges)  # type: ignore[arg-type]
+            self.sent[path] += len(data)
+        response = self.respond(data, answer)
+        body = Body(begin, "cdn.test", response, answer.location, not answer.ranges)
+        self.responses.append(response)
         self.bodies.append(body)
         return body
 
+    def respond(self, data: bytes, answer: Gives) -> FakeResponse:
+        return FakeResponse(data, answer, self._chunk)
+
 
 def listing_of(repo: Mapping[str, bytes], commit: str = COMMIT) -> Listing:
-    """As the Hub lists a commit: weights by their sha256, small files by git's blob id."""
+    """Return the Hub's listing of a commit: weights by their sha256, small files by git's blob id."""
     return Listing(commit, tuple(listed(path, data) for path, data in repo.items()))
 
 
@@ -148,5 +186,5 @@ def listed(path: str, data: bytes) -> RemoteFile:
 
 
 def noise(size: int, seed: int = 1) -> bytes:
-    """The same bytes every time, and no two pieces of them alike."""
+    """Return pseudo-random bytes: the same for the same seed, and no two parts of them alike."""
     return hashlib.shake_128(seed.to_bytes(4, "little")).digest(size)

@@ -1,4 +1,4 @@
-"""A file's partial, as an orderly stop leaves it."""
+"""A partial file as an orderly stop leaves it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE = listed("model.safetensors", DATA)
 
 
 def left_behind(folder: Path, data: bytes = DATA[:400], *, offset: int = 0) -> Path:
-    """What an orderly stop leaves."""
+    """Leave a partial file as an orderly stop does; return its folder."""
     partial = Partial(folder, FILE)
     partial.write(offset, data)
     partial.release()

@@ -1,4 +1,4 @@
-"""Repos with one model, and a cache that is asked again."""
+"""Repos with one model, and a second hub on the same cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def content(snapshot: Snapshot) -> dict[str, bytes]:
 
 
 def quiet(hub: FakeHub) -> FakeHub:
-    """The same cache, and nothing asked yet."""
+    """Return a new hub on the same cache, with no request recorded."""
     fresh = FakeHub(hub.cache_dir)
     fresh.repo, fresh.commit = dict(hub.repo), hub.commit
     return fresh

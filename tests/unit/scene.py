@@ -1,4 +1,4 @@
-"""One file of one repo on its way."""
+"""The download of one file of one repo."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEVER = Deadline()
 def download(
     files: Sequence[RemoteFile], context: TransferContext, until: Deadline = NEVER, deadline: Deadline = NEVER
 ) -> None:
-    """One attempt at these files; raises the failure that ended it."""
+    """Make one attempt at these files; raise the failure that ended it."""
     result = download_all(files, context, until, deadline)
     if result.failure is not None:
         raise result.failure
@@ -34,7 +34,7 @@ def download(
 
 
 class Scene:
-    """One file of one repo, and what was heard of it."""
+    """A repo of one file, its cache, and the events of its downloads."""
 
     def __init__(self, hub: FakeHub, data: bytes = DATA) -> None:
         self.hub, self.file = hub, listed(NAME, data)

@@ -1,4 +1,4 @@
-"""A pool whose answers are values, and a hub that asks it."""
+"""A connection pool with scripted responses, and a hub that uses it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INFO = {"sha": COMMIT, "siblings": [{"rfilename": CONFIG.path, "size": CONFIG.si
 
 
 def response(status: int = 200, body: Any = b"{}", **headers: str) -> urllib3.HTTPResponse:
-    """A body of bytes, or of what is to be JSON."""
+    """Return a response with these bytes, or with another value as JSON."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return urllib3.HTTPResponse(io.BytesIO(raw), named, status, preload_content=False)
@@ -37,7 +37,7 @@ REFUSED = urllib3.exceptions.ProtocolError("broken", ConnectionResetError())
 
 @dataclass
 class ScriptedPool:
-    """Gives every host its answer, made anew for each request; an exception is raised. `asked` is what came."""
+    """A pool with one answer a host, made anew for each request; an exception is raised. `asked` records requests."""
 
     answers: dict[str, Callable[[str], urllib3.HTTPResponse | Exception]]
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -68,7 +68,7 @@ def opened(hub: Hub, location: str | None = None) -> Body:
 
 
 def served(url: str) -> urllib3.HTTPResponse:
-    """As the Hub answers, to everything."""
+    """Answer any URL as the Hub does."""
     return response(body=INFO) if "/api/" in url else response(body=b"{}", Content_Length="2")
 
 

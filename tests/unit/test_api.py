@@ -1,4 +1,4 @@
-"""What a listing may be, and what becomes of one that is not: read page by page, and never trusted to end."""
+"""Listings from the Hub: read page by page, checked, and never trusted to end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ SHA1, SHA256 = "a" * 40, "b" * 64
 INFO_URL, TREE_URL = f"{BASE}/revision/main?blobs=true", f"{BASE}/tree/{COMMIT}?recursive=true"
 
 
-def sibling(path: str = "config.json", **fields: Any) -> dict[str, Any]:
+def sibling(path: Any = "config.json", **fields: Any) -> dict[str, Any]:
     return {"rfilename": path, "size": 2, "blobId": SHA1} | fields
 
 
@@ -40,7 +40,7 @@ def info(*siblings: Any, **fields: Any) -> dict[str, Any]:
 
 
 def listing(pages: dict[str, Any], **options: Any) -> Listing:
-    """`pages` by URL: JSON, or JSON and a `Link` header."""
+    """Return the listing read from `pages` by URL: JSON, or JSON and a `Link` header."""
 
     def ask(url: str) -> Page:
         found = pages[url]
@@ -87,7 +87,7 @@ def test_a_long_listing_is_read_as_a_tree() -> None:
 
 
 def paged(*links: str) -> dict[str, Any]:
-    """A tree of one file a page; `links` are the pages' headers."""
+    """Return a tree of one file a page; `links` are the pages' headers."""
     cursors = [f"&cursor={number}" for number in range(1, len(links) + 1)]
     urls = [TREE_URL, *(TREE_URL + cursor for cursor in cursors)]
     pages = {
@@ -118,7 +118,7 @@ def test_where_the_pages_end(link: str) -> None:
 
 
 def test_pages_that_lead_back() -> None:
-    with pytest.raises(Corrupt, match="does not end"):
+    with pytest.raises(Corrupt, match="too many pages, or repeats one"):
         listing(paged(f'<{TREE_URL}>; rel="next"'))
 
 
@@ -132,7 +132,7 @@ def endless() -> Iterator[Page]:
 
 def test_pages_without_end() -> None:
     pages = endless()
-    with pytest.raises(Corrupt, match="does not end"):
+    with pytest.raises(Corrupt, match="too many pages, or repeats one"):
         list_commit(lambda _: next(pages), "https://hub.test", "org/name", "main")
 
 
@@ -159,7 +159,18 @@ def test_no_digest_anywhere() -> None:
         listing({INFO_URL: info(BARE), TREE_URL: [entry(oid=None)]})
 
 
-NO_LISTINGS = [None, [], 7, "x", True, {}, {"siblings": None}, {"siblings": {}}, {"sha": COMMIT}, {"error": "x"}]
+NO_LISTINGS: list[Any] = [
+    None,
+    [],
+    7,
+    "x",
+    True,
+    {},
+    {"siblings": None},
+    {"siblings": {}},
+    {"sha": COMMIT},
+    {"error": "x"},
+]
 
 
 @pytest.mark.parametrize("data", NO_LISTINGS, ids=repr)
@@ -175,7 +186,7 @@ NONSENSE = [
     info(7),
     info(None),
     info([]),
-    info(sibling(["config.json"])),  # type: ignore[arg-type]
+    info(sibling(["config.json"])),
     info(sibling("../config.json")),
     info(sibling(size="2")),
     info(sibling(size=2.0)),
@@ -225,14 +236,14 @@ def test_whatever_comes_there_is_a_listing_or_an_error_of_ours(first: Any, tree:
 
 
 class Gives:
-    """An answer of these bytes."""
+    """A client whose one response has these bytes."""
 
     def __init__(self, body: bytes | io.RawIOBase, **headers: str) -> None:
         stream = io.BytesIO(body) if isinstance(body, bytes) else body
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.response = urllib3.HTTPResponse(stream, named, 200, preload_content=False)
 
-    def get(self, url: str, headers: dict[str, str], limits: Limits) -> urllib3.HTTPResponse:
+    def get(self, url: str, headers: Mapping[str, str], limits: Limits) -> urllib3.HTTPResponse:
         return self.response
 
 
@@ -269,7 +280,7 @@ def test_pages_that_are_no_json(page: str) -> None:
 
 
 class Endless(io.RawIOBase):
-    """Blanks for ever, which JSON may begin with; `given` counts them."""
+    """An endless stream of blanks, which JSON may begin with; `given` counts them."""
 
     given = 0
 

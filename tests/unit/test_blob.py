@@ -1,4 +1,4 @@
-"""How a blob's bytes come: over drops, redirects and odd servers."""
+"""The download of one blob over dropped connections, redirects and odd servers."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_what_was_digested_is_never_overwritten(hub: FakeHub) -> None:
 
 
 def test_a_whole_file_in_place_of_a_part_is_not_taken_the_first_time(hub: FakeHub) -> None:
-    """One odd answer of a server that knows ranges is not worth what is there already."""
+    """One odd response of a server that supports ranges is no reason to give up the bytes that are present."""
     scene = Scene(hub, noise(5 << 20))
     transfer = scene.run(Gives(2 << 20, CUT, location=SIGNED), Gives(ranges=False))
     assert (transfer.error, transfer.received) == (None, scene.file.size)

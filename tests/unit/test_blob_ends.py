@@ -1,4 +1,4 @@
-"""How a transfer ends early, waits for others, or is given up."""
+"""A download of one blob that ends early, waits for another process, or is cancelled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from phaita_loader._transfer.blob import BlobDownload, Stage
 from phaita_loader._transfer.context import TransferContext
 from phaita_loader._transfer.partial import Partial
 from phaita_loader.errors import NotFound, StorageError
+from phaita_loader.hub import Body
 from phaita_loader.progress import Wait
 from phaita_loader.retry import Retrying, Transient
-from tests.unit.fakes import COMMIT, FakeClock, FakeHub, Gives, noise
+from tests.unit.fakes import COMMIT, Asked, FakeClock, FakeHub, Gives, noise
 from tests.unit.scene import CUT, DATA, NAME, Scene
 
 
@@ -32,9 +33,9 @@ def running(transfer: BlobDownload) -> Iterator[threading.Thread]:
     assert not thread.is_alive()
 
 
-def wait_for(condition: object) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + 10
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.001)
 
@@ -65,9 +66,9 @@ def test_a_partial_that_is_deleted_meanwhile_is_begun_again(scene: Scene) -> Non
 
 def test_one_that_is_deleted_again_and_again_ends_the_attempt(scene: Scene) -> None:
     class Deletes(FakeHub):
-        def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        def answer(self, asked: Asked) -> Body:
             shutil.rmtree(scene.cache.folder)
-            return super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+            return super().answer(asked)
 
     hub = Deletes(scene.hub.cache_dir)
     hub.repo[NAME] = DATA
@@ -91,16 +92,16 @@ def test_abandon_ends_a_silent_body_and_keeps_what_came(scene: Scene) -> None:
 
 
 class SlowToOpen(FakeHub):
-    """Answers only when told to: a stuck name lookup."""
+    """A Hub that answers only when told to, like a stuck name lookup."""
 
     def __init__(self, cache_dir: Path) -> None:
         super().__init__(cache_dir)
         self.reached, self.go_on = threading.Event(), threading.Event()
 
-    def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+    def answer(self, asked: Asked) -> Body:
         self.reached.set()
         assert self.go_on.wait(10)
-        return super().open_file(*args, **kwargs)  # type: ignore[arg-type]
+        return super().answer(asked)
 
 
 def test_a_body_that_opens_too_late_is_not_read(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_body_that_opens_too_late_is_not_read(tmp_path: Path) -> None:
         0,
         False,
     )
-    assert hub.bodies[0].response.closed
+    assert hub.responses[0].closed
     other.discard()
 
 

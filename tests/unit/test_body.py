@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import pytest
 import urllib3
@@ -22,13 +23,13 @@ def response(status: int, headers: dict[str, str], body: bytes = DATA) -> urllib
 
 
 class Answers:
-    """Gives these answers in turn, the last one for ever; `ranges` are those that it was asked for."""
+    """A client that gives these responses in turn, the last one for ever; `ranges` records the ranges asked for."""
 
     def __init__(self, *answers: urllib3.HTTPResponse) -> None:
         self.answers = list(answers)
         self.ranges: list[str | None] = []
 
-    def get(self, url: str, headers: dict[str, str], limits: Limits) -> urllib3.HTTPResponse:
+    def get(self, url: str, headers: Mapping[str, str], limits: Limits) -> urllib3.HTTPResponse:
         self.ranges.append(headers.get("Range"))
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 

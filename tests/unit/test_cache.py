@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from phaita_loader._cache.repo import RepoCache, Verify
+from phaita_loader._cache.repo import RepoCache
 from phaita_loader.listing import SMALL, Listing, RemoteFile
+from phaita_loader.snapshot import Verify
 from tests.unit.fakes import COMMIT, OTHER_COMMIT, listed, listing_of, noise, safetensors
 
 LARGE = noise(SMALL + 1)
@@ -37,7 +38,7 @@ def test_the_layout_is_huggingface_hubs(cache: RepoCache, tmp_path: Path) -> Non
 
 
 def damaged(blob: Path) -> None:
-    """One byte turned, and the same size and time as before."""
+    """Change one byte and keep size and time."""
     seen = blob.stat()
     data = bytearray(blob.read_bytes())
     data[-1] ^= 1

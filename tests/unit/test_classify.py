@@ -6,6 +6,7 @@ import socket
 import ssl
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import urllib3.exceptions as u3
@@ -167,7 +168,7 @@ def wrapped(error: Exception, cause: Exception) -> Exception:
     return error
 
 
-POOL = None
+POOL: Any = None  # the errors only keep it
 NETWORK: list[tuple[Exception, str]] = [
     (u3.ProtocolError("broken", ConnectionResetError(errno.ECONNRESET, "reset")), "reset the connection"),
     (u3.ProtocolError("broken", BrokenPipeError()), "reset the connection"),

@@ -1,4 +1,4 @@
-"""The command line as far as no server is needed."""
+"""The command line, where it needs no server."""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +19,8 @@ PHAITAS = ["model_name", "model_type", "max_retries", "timeout", "allow_offline"
 
 
 @pytest.mark.parametrize("function", [robust_model_download, load_model_and_tokenizer])
-def test_phaitas_parameters_stand_in_phaitas_order(function: object) -> None:
-    parameters = inspect.signature(function).parameters  # type: ignore[arg-type]
+def test_phaitas_parameters_stand_in_phaitas_order(function: Callable[..., Any]) -> None:
+    parameters = inspect.signature(function).parameters
     positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
     assert positional == PHAITAS
     assert [parameters[name].default for name in PHAITAS[1:]] == ["auto", 3, 300, False, None]
@@ -38,16 +40,16 @@ BAD = [
 
 @pytest.mark.parametrize(("numbers", "told"), BAD, ids=lambda value: str(value))
 @pytest.mark.parametrize("function", [robust_model_download, load_model_and_tokenizer])
-def test_bad_parameters(function: object, numbers: dict[str, object], told: str, tmp_path: Path) -> None:
+def test_bad_parameters(function: Callable[..., Any], numbers: dict[str, object], told: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=told):
-        function(**{"model_name": "gpt2", "cache_dir": tmp_path} | numbers)  # type: ignore[operator]
+        function(**{"model_name": "gpt2", "cache_dir": tmp_path} | numbers)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("function", [robust_model_download, load_model_and_tokenizer])
-def test_an_unknown_type_lists_the_valid_ones(function: object, tmp_path: Path) -> None:
+def test_an_unknown_type_lists_the_valid_ones(function: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="model_type") as caught:
-        function("gpt2", "causal", cache_dir=tmp_path)  # type: ignore[operator]
+        function("gpt2", "causal", cache_dir=tmp_path)
     assert all(kind in str(caught.value) for kind in KINDS)
 
 
@@ -63,7 +65,7 @@ def test_an_unknown_class_lists_the_valid_ones() -> None:
 
 
 @pytest.mark.parametrize("given", [{"token": "hf_x"}, {"cache_dir": "/x"}], ids=str)
-def test_a_hub_has_its_own_token_and_cache(hub: FakeHub, given: dict[str, str]) -> None:
+def test_a_hub_has_its_own_token_and_cache(hub: FakeHub, given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="give the token and the cache folder to the Hub"):
         robust_model_download("gpt2", hub=hub, **given)
 
@@ -82,9 +84,9 @@ def test_what_is_not_installed_is_said_before_a_byte_is_fetched(
 @pytest.mark.torch
 @pytest.mark.parametrize("hub_is_given", [True, False])
 def test_allow_offline_makes_no_request(hub: FakeHub, tmp_path: Path, hub_is_given: bool) -> None:
-    given = {"hub": hub} if hub_is_given else {"cache_dir": tmp_path}
+    given: dict[str, Any] = {"hub": hub} if hub_is_given else {"cache_dir": tmp_path}
     with pytest.raises(NotCached):
-        robust_model_download("gpt2", "config", allow_offline=True, **given)  # type: ignore[arg-type]
+        robust_model_download("gpt2", "config", allow_offline=True, **given)
     assert hub.asked == []
 
 
@@ -97,10 +99,10 @@ def test_the_names_of_the_errors_are_phaitas(hub: FakeHub) -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("function", [robust_model_download, load_model_and_tokenizer])
-def test_beside_a_policy_the_numbers_mean_nothing(hub: FakeHub, function: object) -> None:
+def test_beside_a_policy_the_numbers_mean_nothing(hub: FakeHub, function: Callable[..., Any]) -> None:
     hub.listings.append(Transient("503"))
     with pytest.raises(Unreachable) as caught:
-        function("gpt2", max_retries=5, timeout=-1, deadline=0, hub=hub, policy=AT_ONCE)  # type: ignore[operator]
+        function("gpt2", max_retries=5, timeout=-1, deadline=0, hub=hub, policy=AT_ONCE)
     assert len(caught.value.attempts) == 1
 
 

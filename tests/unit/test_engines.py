@@ -99,7 +99,7 @@ def test_only_what_is_wanted_comes(torch, shards, engine):
 
 
 class Streamer:
-    """As runai's, with the tensors that it is given."""
+    """A streamer like runai's, with given tensors."""
 
     def __init__(self, **tensors):
         self.tensors = tensors

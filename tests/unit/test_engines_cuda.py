@@ -90,7 +90,7 @@ def test_the_ring_takes_no_more_of_the_device_than_the_tensors(torch, cuda, save
 
 
 def page_locked(torch):
-    """Bytes in use, and those that torch keeps; both once it has looked which copies are over."""
+    """Return the bytes in use and the bytes that torch keeps, after it has checked which copies are done."""
     torch.cuda.synchronize()
     torch.empty(1, pin_memory=True)
     stats = torch.cuda.host_memory_stats()
@@ -150,9 +150,13 @@ def test_another_device_than_the_current_one(torch, cuda, shards):
 
 def test_a_caller_who_gives_up_leaves_nothing_on_the_device(torch, cuda, save):
     calls = iter(range(3))
+
+    def check() -> None:
+        next(calls)
+
     before = torch.cuda.memory_allocated(cuda)
     with pytest.raises(StopIteration):
-        load_onto(cuda, save({"weight": torch.ones(40 * MIB)}), "ring", check=lambda: next(calls))
+        load_onto(cuda, save({"weight": torch.ones(40 * MIB)}), "ring", check=check)
     gc.collect()
     assert torch.cuda.memory_allocated(cuda) == before
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -17,15 +19,17 @@ ATTEMPTS = (Attempt("transfer", 1, "reset", 2.5, received=7, wait=10.0), Attempt
 
 
 def made(kind: type[LoaderError]) -> LoaderError:
-    extra = {NotCached: {"missing": ("config.json",)}, RateLimited: {"retry_after": 60.0}}.get(kind, {})
+    extra: Any = {NotCached: {"missing": ("config.json",)}, RateLimited: {"retry_after": 60.0}}.get(kind, {})
     return kind("the cause", hint="do this\nor that", request=REQUEST, attempts=ATTEMPTS, elapsed=13.6, **extra)
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("copied", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
-def test_an_error_crosses_processes_whole(kind: type[LoaderError], copied: object) -> None:
+def test_an_error_crosses_processes_whole(
+    kind: type[LoaderError], copied: Callable[[LoaderError], LoaderError]
+) -> None:
     error = made(kind)
-    twin = copied(error)  # type: ignore[operator]
+    twin = copied(error)
     assert type(twin) is kind
     assert vars(twin) == vars(error)
     assert str(twin) == str(error)

@@ -186,7 +186,7 @@ def test_memory_of_a_model_that_is_gone_is_given_back(folder):
 
 
 def state(model):
-    """Parameters and buffers, also those that are saved nowhere, and which names are one tensor."""
+    """Return all parameters and buffers, the unsaved ones too, and the names that share a tensor."""
     tensors = {**model.state_dict(keep_vars=True), **dict(model.named_buffers())}
     return tensors, sorted(sorted(name for name in tensors if tensors[name] is one) for one in tensors.values())
 
@@ -202,7 +202,7 @@ def same(torch, one, other) -> bool:
 
 @pytest.mark.parametrize("beside", ["ours", "from_pretrained"])
 def test_threads(torch, transformers, tmp_path, beside):
-    """Four threads of ours; or three, and one that loads by plain `from_pretrained`, which takes no turns."""
+    """Four threads use the loader; or three, and one uses plain `from_pretrained`, which takes no turns."""
     plain = transformers.AutoModelForCausalLM.from_pretrained
     folders = {name: save(tmp_path / name, name, "bfloat16") for name in ("gpt2", "mistral", "opt", "qwen2")}
     expected = {name: plain(folder) for name, folder in folders.items()}
@@ -230,12 +230,15 @@ def test_threads(torch, transformers, tmp_path, beside):
 
 
 def test_no_switch_of_the_process_is_touched(torch, transformers, folder, monkeypatch):
-    """The walk that draws values would patch torch.nn.init meanwhile."""
+    """Drawing values the usual way would patch torch.nn.init meanwhile."""
     touched: list[str] = []
     monkeypatch.setattr(torch, "set_default_dtype", lambda _: touched.append("default dtype"))
     walk = transformers.PreTrainedModel.initialize_weights
-    monkeypatch.setattr(
-        transformers.PreTrainedModel, "initialize_weights", lambda model: touched.append("init") or walk(model)
-    )
+
+    def initialize_weights(model):
+        touched.append("init")
+        return walk(model)
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "initialize_weights", initialize_weights)
     assert built(folder, "causal_lm").path == "fast"
     assert touched == []

@@ -25,7 +25,7 @@ LEFT_TO_TRANSFORMERS = {("t5", "bfloat16"), ("t5", "float16")}
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A folder with that model, made once."""
+    """Return a function that gives the folder of a model, made once."""
     made = {}
 
     def of(model_type: str, dtype: str = "float32", kind: str = "") -> Path:
@@ -38,7 +38,7 @@ def saved(tmp_path_factory):
 
 
 def built(folder: Path, kind: str = "auto", **asked):
-    """What the loader makes of a folder; `fast` and `private_copy` are its own, the rest is the request's."""
+    """Build the model in a folder; `fast`, `private_copy` and `kwargs` go to the loader, the rest to the request."""
     own = {name: asked.pop(name) for name in ("fast", "private_copy", "kwargs") if name in asked}
     kwargs = own.pop("kwargs", {})
     snapshot = Snapshot(path=folder, commit="0" * 40, files=(), request=ModelRequest("org/m", kind=kind, **asked))
@@ -46,8 +46,8 @@ def built(folder: Path, kind: str = "auto", **asked):
 
 
 def ties(model):
-    """Names that stand for one tensor."""
-    groups = {}
+    """Return the groups of names that share a tensor."""
+    groups: dict[int, set[str]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         groups.setdefault(id(tensor), set()).add(name)
     return sorted(sorted(names) for names in groups.values())
@@ -63,7 +63,7 @@ def written(model, folder: Path) -> dict[str, str]:
 
 
 def tensors_of(value):
-    """All tensors in what a forward gives."""
+    """Return all tensors in the output of a forward."""
     if hasattr(value, "dtype"):
         return [value]
     if hasattr(value, "to_tuple"):
@@ -202,7 +202,7 @@ def test_what_the_files_lack_is_left_to_transformers(saved, torch):
 
 
 def tweak(folder: Path, target: Path, change) -> Path:
-    """A copy of a saved model with other weights."""
+    """Save a copy of a saved model with other weights; return its folder."""
     safetensors = import_module("safetensors.torch")
     target.mkdir()
     (target / "config.json").write_bytes((folder / "config.json").read_bytes())

@@ -1,22 +1,23 @@
-"""How a snapshot comes about: from the Hub, from what is cached, from what an earlier call left."""
+"""Snapshots from the Hub, from the cache, and from the partial files of an earlier call."""
 
 from __future__ import annotations
 
 import logging
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from phaita_loader._cache.repo import RepoCache
 from phaita_loader.errors import Corrupt, DeadlineExceeded, RateLimited, Unreachable
 from phaita_loader.fetch import fetch
-from phaita_loader.listing import RemoteFile
+from phaita_loader.hub import Body
 from phaita_loader.policy import Policy
 from phaita_loader.progress import Done, Event, Plan, Received, Verified
 from phaita_loader.request import ModelRequest
 from phaita_loader.retry import Transient
-from tests.unit.fakes import COMMIT, OTHER_COMMIT, FakeClock, FakeHub, Gives, listed, listing_of, noise
+from tests.unit.fakes import COMMIT, OTHER_COMMIT, Asked, FakeClock, FakeHub, Gives, listed, listing_of, noise
 from tests.unit.repo import MAIN, PINNED, REPO, content, quiet
 
 RESET = ConnectionResetError("reset")
@@ -137,7 +138,7 @@ def test_bytes_that_are_wrong_every_time(hub: FakeHub, clock: FakeClock, cache: 
     ],
 )
 def test_patience_ends(
-    hub: FakeHub, clock: FakeClock, failure: Exception, numbers: dict[str, float], error: type[Exception]
+    hub: FakeHub, clock: FakeClock, failure: Exception, numbers: dict[str, Any], error: type[Exception]
 ) -> None:
     hub.answers["config.json"].append(failure)
     with pytest.raises(error):
@@ -183,11 +184,11 @@ def test_a_listing_with_holes_is_not_kept(hub: FakeHub, cache: RepoCache) -> Non
 
 def test_what_another_tool_deletes_meanwhile_comes_once_more(hub: FakeHub, cache: RepoCache) -> None:
     class Deletes(FakeHub):
-        def open_file(self, repo_id: str, commit: str, file: RemoteFile, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-            if file.path == "model.safetensors" and len(self.opened) < 4:
+        def answer(self, asked: Asked) -> Body:
+            if asked.file.path == "model.safetensors" and len(self.opened) < 4:
                 for blob in (cache.folder / "blobs").iterdir():
                     blob.unlink()
-            return super().open_file(repo_id, commit, file, *args, **kwargs)  # type: ignore[arg-type]
+            return super().answer(asked)
 
     deletes = Deletes(hub.cache_dir)
     deletes.repo = dict(REPO)
@@ -219,7 +220,7 @@ def test_every_byte_is_told_once_and_every_file_verified_once(hub: FakeHub) -> N
 
 
 def test_what_another_call_brought_is_not_told_as_new(hub: FakeHub, cache: RepoCache) -> None:
-    """5,000 bytes are there when the plan is told; all others come from another process."""
+    """5,000 bytes are present when the plan is reported; all others come from another process."""
     hub.answers["model.safetensors"].extend([Gives(5_000, RESET), Gives(0)])
     with pytest.raises(Unreachable):
         fetch(MAIN, hub=hub, policy=Policy(attempts=1))

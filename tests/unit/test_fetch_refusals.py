@@ -1,10 +1,11 @@
-"""What no patience cures, told before a byte is fetched."""
+"""Errors that retrying can't cure are raised before a byte is fetched."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,8 +73,9 @@ def test_a_cache_folder_that_cant_be(hub: FakeHub, tmp_path: Path, clock: FakeCl
 
 
 def test_an_unknown_way_to_verify(hub: FakeHub) -> None:
+    unknown: Any = "fully"
     with pytest.raises(ValueError, match="auto, full, size"):
-        fetch(MAIN, hub=hub, verify="fully")  # type: ignore[arg-type]
+        fetch(MAIN, hub=hub, verify=unknown)
 
 
 def test_names_that_are_one_on_this_disk_are_refused_before_a_byte(hub: FakeHub, cache: RepoCache) -> None:

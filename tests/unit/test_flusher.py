@@ -43,7 +43,7 @@ def test_a_power_cut_costs_less_than_the_limit(partial: Partial) -> None:
 
 
 class Told(Partial):
-    """Says when a record is written."""
+    """A partial file that sets `recorded` once a journal entry is written."""
 
     recorded = threading.Event()
 
@@ -86,7 +86,7 @@ def test_one_that_has_nothing_to_do_ends_at_once(partial: Partial) -> None:
 
 
 def test_what_the_disk_refused_is_not_claimed(folder: Path, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says so once: a second flush of the same bytes would be called done."""
+    """The disk reports it once: a second flush of the same bytes would succeed."""
     refusals = [OSError(errno.EIO, "Input/output error")]
 
     def refuse_once(_: int) -> None:

@@ -1,4 +1,4 @@
-"""docs/guide.md says what the code says: its tables of parameters, options, errors and events, and its links."""
+"""docs/guide.md agrees with the code: its tables of parameters, options, errors and events, and its links."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ CALLS = re.findall(r"^### `(\w+)`$", GUIDE, re.MULTILINE)
 
 
 def tables(title: str) -> list[list[list[str]]]:
-    """The cells of the tables below a heading, up to the next one; without their heads."""
+    """Return the cells of the tables below a heading, up to the next one, without their heads."""
     section = re.split(r"^#", GUIDE.split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
     found = re.findall(r"^\|[-|]+\|\n((?:\|.*\n)+)", section, re.MULTILINE)
     return [[[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()] for table in found]
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in backticks."""
+    """Return the texts in backticks."""
     return re.findall(r"`([^`]+)`", text)
 
 
-def parameters(name: str) -> dict[str, object]:
-    """A public call's parameters and what the guide would have to say of their defaults."""
+def parameters(name: str) -> dict[str, str]:
+    """Return a public call's parameters and the defaults that the guide should state."""
     found = {}
     for one in inspect.signature(getattr(phaita_loader, name)).parameters.values():
         default = {one.empty: "required", SYSTEM: "SYSTEM"}.get(one.default, repr(one.default))
@@ -43,26 +43,26 @@ def parameters(name: str) -> dict[str, object]:
     return found
 
 
-def test_each_public_call_has_a_table():
+def test_each_public_call_has_a_table() -> None:
     made = {"Backoff", "Hub", "ModelRequest", "Policy"}
     called = {name for name in phaita_loader.__all__ if inspect.isfunction(getattr(phaita_loader, name))}
     assert set(CALLS) == made | called - {"verify"}
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_parameters_and_defaults_are_those_of_the_code(name):
+def test_parameters_and_defaults_are_those_of_the_code(name: str) -> None:
     assert {row[0].strip("`"): row[1].strip("`") for row in tables(f"`{name}`")[0]} == parameters(name)
 
 
-def test_the_one_default_that_is_made_anew_each_time():
+def test_the_one_default_that_is_made_anew_each_time() -> None:
     assert phaita_loader.Policy().backoff == Backoff()
 
 
-def test_kinds_are_those_of_the_code():
+def test_kinds_are_those_of_the_code() -> None:
     assert {row[0].strip("`") for row in tables("`ModelRequest`")[1]} == set(KINDS)
 
 
-def test_options_are_those_of_the_command_line(capsys):
+def test_options_are_those_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     there = {}
     for command in ("fetch", "load", "verify", "doctor"):
         with pytest.raises(SystemExit):
@@ -75,7 +75,7 @@ def test_options_are_those_of_the_command_line(capsys):
     assert told == there
 
 
-def test_errors_are_those_of_the_code():
+def test_errors_are_those_of_the_code() -> None:
     tree = GUIDE.split("## Errors\n", 1)[1].split("|", 1)[0]
     told = re.findall(r"^ {4,}(\w+)", tree, re.MULTILINE)
     errors = {name: one for name in phaita_loader.__all__ if inspect.isclass(one := getattr(phaita_loader, name))}
@@ -86,14 +86,14 @@ def test_errors_are_those_of_the_code():
     assert quoted(by_field[3][2]) == [field.name for field in fields(Attempt)]
 
 
-def test_events_are_those_of_the_code():
+def test_events_are_those_of_the_code() -> None:
     told = {row[0].strip("`"): quoted(row[1]) for row in tables("Progress")[0]}
     events = typing.get_args(progress.Event)
     assert told == {event.__name__: [field.name for field in fields(event)] for event in events}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(document):
+def test_links_lead_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, anchor = link.partition("#")

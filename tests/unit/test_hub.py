@@ -1,4 +1,4 @@
-"""The seam against a pool whose answers are values: what is asked where, with which headers, and what comes of it."""
+"""The Hub with a scripted pool: the URLs and headers that it sends, and its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several endpoints: which of them is asked, left for the next, and believed."""
+"""Several endpoints: the choice among them, the switch to the next, and whose answer counts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_when_all_have_failed_the_first_is_asked_again() -> None:
 
 
 def test_the_round_goes_on_with_the_first() -> None:
-    """Nobody waits for an endpoint that fails while one that once failed may be back."""
+    """An endpoint that failed before may be back; a failing one is not waited for meanwhile."""
     down = {"first.test"}
     pool = ScriptedPool(
         {name: lambda url: REFUSED if host(url) in down else served(url) for name in ("first.test", "second.test")}

@@ -1,4 +1,4 @@
-"""What `fetch` makes of a cache alone, whoever filled it."""
+"""`fetch` from the cache alone, whichever client filled it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_offline_names_what_is_missing(hub: FakeHub, cache: RepoCache) -> None:
 
 
 def by_another_client(hub: FakeHub, cache: RepoCache, repo: dict[str, bytes]) -> None:
-    """A cache that holds no listing, as older clients leave it."""
+    """Put the repo in the cache without a saved listing, as other clients do."""
     hub.repo = dict(repo)
     fetch(MAIN, hub=hub)
     shutil.rmtree(cache.ours)

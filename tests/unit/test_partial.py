@@ -1,4 +1,4 @@
-"""A partial file in its owner's hands, on the disk or in memory."""
+"""A partial file while its owner writes it, on disk or in memory."""
 
 from __future__ import annotations
 

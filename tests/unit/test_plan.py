@@ -13,6 +13,7 @@ from phaita_loader.fetch import fetch, plan
 from phaita_loader.policy import Policy
 from phaita_loader.request import ModelRequest
 from phaita_loader.retry import Transient
+from phaita_loader.snapshot import Verify
 from tests.unit.fakes import AT_ONCE, COMMIT, FakeClock, FakeHub, Gives, listing_of, noise, safetensors
 
 WEIGHTS = safetensors(noise(20_000))
@@ -66,14 +67,14 @@ def test_its_errors_are_those_of_fetch(hub: FakeHub) -> None:
 
 
 @pytest.mark.parametrize("verify", ["auto", "full"])
-def test_the_deadline_holds_while_cached_files_are_digested(hub: FakeHub, cache: RepoCache, verify: str) -> None:
+def test_the_deadline_holds_while_cached_files_are_digested(hub: FakeHub, cache: RepoCache, verify: Verify) -> None:
     hub.repo["model.safetensors"] = safetensors(noise(3 << 20))
     fetch(PINNED, hub=hub)
     for record in (cache.ours / "stamps").iterdir():
         record.unlink()
     clock = FakeClock(tick=10.0)
     with pytest.raises(DeadlineExceeded, match="while cached files were read"):
-        fetch(PINNED, hub=hub, verify=verify, clock=clock.clock, policy=Policy(deadline=25.0))  # type: ignore[arg-type]
+        fetch(PINNED, hub=hub, verify=verify, clock=clock.clock, policy=Policy(deadline=25.0))
 
 
 def test_in_one_call_no_blob_is_digested_twice(hub: FakeHub, cache: RepoCache) -> None:

@@ -63,5 +63,5 @@ def test_no_terminal_no_bar(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO
 
 def test_events_are_values() -> None:
     with pytest.raises(FrozenInstanceError):
-        EVENTS[0].total = 1  # type: ignore[misc,union-attr]
+        EVENTS[0].total = 1  # type: ignore[misc, union-attr]  # the assignment is to fail
     assert len(set(EVENTS)) == len(EVENTS)

@@ -1,4 +1,4 @@
-"""What users and type checkers rely on, and the direction in which the modules depend on each other."""
+"""The public names that users and type checkers rely on, and the direction of imports between modules."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ IMPORTABLE = [pytest.param(name, marks=[pytest.mark.torch] if name in TORCHES el
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Full names of the modules that are imported at run time, wherever in the file."""
+    """Yield the full names of the modules that are imported at run time, anywhere in the file."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -139,7 +139,7 @@ def test_the_promised_names_are_there() -> None:
     assert set(phaita_loader.__all__) >= PROMISED
 
 
-@pytest.mark.parametrize("module", [one for one in IMPORTABLE if not one.values[0].endswith("__init__")])
+@pytest.mark.parametrize("module", [one for one in IMPORTABLE if not str(one.values[0]).endswith("__init__")])
 def test_every_module_says_what_is_public(module: str) -> None:
     stated = __import__(f"phaita_loader.{module}", fromlist=["__all__"])
     assert all(hasattr(stated, name) for name in stated.__all__)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -117,7 +118,8 @@ def test_an_unknown_kind_lists_the_valid_ones(kind: str) -> None:
 
 
 def test_a_request_is_a_value() -> None:
-    request = ModelRequest("gpt2", allow_patterns=["*.json"], ignore_patterns="*.md")  # type: ignore[arg-type]
+    patterns: dict[str, Any] = {"allow_patterns": ["*.json"], "ignore_patterns": "*.md"}
+    request = ModelRequest("gpt2", **patterns)
     assert (request.allow_patterns, request.ignore_patterns) == (("*.json",), ("*.md",))
     assert pickle.loads(pickle.dumps(request)) == request
     assert len({request, ModelRequest("gpt2", allow_patterns=("*.json",), ignore_patterns=("*.md",))}) == 1
@@ -187,7 +189,7 @@ def test_the_repos_code_comes_only_when_it_is_trusted(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("trust", [False, True])
 def test_what_is_needed_may_be_needed(kind: str, trust: bool) -> None:
-    """A listing that was thinned out while it was read gives the same choice."""
+    """A listing that was filtered while it was read gives the same choice."""
     paths = [
         *CONFIG,
         *SHARDS,

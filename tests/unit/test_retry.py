@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def progress() -> Transient:
 
 
 def fails(clock: FakeClock, *failures: Exception | None, seconds: float = 1.0) -> Callable[[Deadline], str]:
-    """An attempt that takes `seconds` and raises these in turn; None, or their end, is success."""
+    """Return an attempt that takes `seconds` and raises these in turn; None, or their end, is success."""
     script: Iterator[Exception | None] = iter(failures)
 
     def attempt(until: Deadline) -> str:
@@ -42,8 +43,8 @@ def fails(clock: FakeClock, *failures: Exception | None, seconds: float = 1.0) -
     return attempt
 
 
-def run(clock: FakeClock, attempt: Callable[[Deadline], str], **numbers: float) -> list[float]:
-    """The waits that it took."""
+def run(clock: FakeClock, attempt: Callable[[Deadline], str], **numbers: Any) -> list[float]:
+    """Return the waits between the attempts."""
     deadline = Deadline.after(numbers.pop("deadline", None), clock.at)
     policy = Policy(**numbers)
     result, _ = Retrying(policy, deadline, clock.clock).call("transfer", attempt)

@@ -12,11 +12,12 @@ from phaita_loader._transfer.context import TransferContext
 from phaita_loader._transfer.partial import bytes_present
 from phaita_loader._transfer.scheduler import Result, download_all
 from phaita_loader.errors import Corrupt, NotFound
+from phaita_loader.hub import Body
 from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Deadline, Policy
 from phaita_loader.progress import Event, Listener, Received
 from phaita_loader.retry import Retrying, Transient
-from tests.unit.fakes import COMMIT, SIGNED, FakeClock, FakeHub, Gives, listed, noise
+from tests.unit.fakes import COMMIT, SIGNED, Asked, FakeClock, FakeHub, Gives, listed, noise
 from tests.unit.scene import NEVER, download
 
 CUT = ConnectionResetError("reset")
@@ -46,13 +47,13 @@ def held(context: TransferContext) -> set[str]:
 
 
 def paced(context: TransferContext, clock: FakeClock, tick: float) -> TransferContext:
-    """The same context on a clock that moves on with each look at it."""
+    """Return the context with a clock that advances with each reading."""
     clock.tick = tick
     return replace(context, retrying=replace(context.retrying, clock=clock.clock))
 
 
 def heard(context: TransferContext, listen: Listener) -> TransferContext:
-    """The same context with another listener."""
+    """Return the context with another listener."""
     return replace(context, retrying=replace(context.retrying, listen=listen))
 
 
@@ -124,10 +125,10 @@ def test_of_several_failures_the_gravest_is_told(
     everyone = threading.Barrier(len(failures))
 
     class Together(FakeHub):
-        def open_file(self, repo_id: str, commit: str, file: RemoteFile, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-            if file.path != "5.bin":
+        def answer(self, asked: Asked) -> Body:
+            if asked.file.path != "5.bin":
                 everyone.wait(10)
-            return super().open_file(repo_id, commit, file, *args, **kwargs)  # type: ignore[arg-type]
+            return super().answer(asked)
 
     together = Together(hub.cache_dir)
     together.repo = REPO
@@ -158,7 +159,7 @@ def test_an_open_that_hangs_is_given_up_before_the_attempt_is(
     go_on = threading.Event()
 
     class Stuck(FakeHub):
-        def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        def answer(self, asked: Asked) -> Body:
             assert go_on.wait(10)
             raise Transient("too late for anybody")
 
@@ -169,7 +170,7 @@ def test_an_open_that_hangs_is_given_up_before_the_attempt_is(
 
 
 class ReleasesLate(FakeClock):
-    """Much more than the attempt's time goes by before the other process lets go."""
+    """A clock on which the other process keeps the lock for longer than the attempt may take."""
 
     lock: FileLock
 
@@ -219,7 +220,7 @@ def test_a_failure_does_not_wait_for_files_that_wait_for_another_process(
 
 
 class Large(FakeHub):
-    """One file of several MiB, whose first connection brings two of them and then no more."""
+    """A Hub with one file of several MiB, whose first connection brings two of them and then stalls."""
 
     def __init__(self, cache_dir: Path) -> None:
         super().__init__(cache_dir)
@@ -234,7 +235,7 @@ def large(tmp_path: Path) -> Large:
 
 
 def timed(hub: Large, clock: FakeClock, after: int) -> TransferContext:
-    """A context on whose clock time passes only once so many bytes have come."""
+    """Return a context with a clock that starts to advance once so many bytes have arrived."""
     cache = RepoCache(hub.cache_dir, "org/name")
     cache.prepare(COMMIT)
     came: list[int] = []
@@ -271,7 +272,7 @@ def test_without_another_credit_it_ends_there(large: Large, clock: FakeClock) ->
 
 def test_time_that_digests_take_is_not_the_attempts(large: Large, clock: FakeClock) -> None:
     class Slow(RepoCache):
-        """A cached blob of the right size, on a disk that is in no hurry."""
+        """A cache on a slow disk, with a blob of the right size."""
 
         def verify_blob(self, file: RemoteFile, verify: str) -> bool:
             clock.tick = 2.5

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phaita_loader._transfer.ranges import Range, Ranges
@@ -62,6 +62,7 @@ def test_a_server_that_sends_everything_shares_with_nobody() -> None:
     assert not segments.has_work(Ranges())
 
 
+@settings(max_examples=30)  # each is some hundred steps
 @given(SIZES, st.lists(st.tuples(st.integers(0, 300 * MIB), st.integers(1, 20 * MIB)), max_size=6), st.data())
 def test_every_byte_is_brought_once_whatever_the_connections_do(
     size: int, there: list[tuple[int, int]], data: st.DataObject

@@ -1,4 +1,4 @@
-"""What the mode does to the functions of torch by which modules are made."""
+"""The mode's effect on the functions of torch that modules are made with."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_dtype_that_torch_s_default_decides_is_unclear(torch, skeleton, operat
 
 
 def test_large_blanks_are_as_torch_makes_them(torch, skeleton):
-    """They lie in pages of their own, of which the C library learns nothing."""
+    """They are mapped pages that the C library does not know of."""
     with skeleton(torch.bfloat16):
         made = [torch.empty((1000, 1000)), torch.zeros(1000, 1000), torch.empty(torch.Size([1000, 1000]))]
         apart = torch.zeros(1000, 1000, device="meta")

@@ -1,4 +1,4 @@
-"""The ring between files and a device, with a device that is late on purpose and files that answer as they like."""
+"""The ring of buffers between files and a device, with a late device and files that read short or fail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _nothing_left_running():
 
 @pytest.fixture
 def saved(tmp_path):
-    """Writes shards, and gives their paths."""
+    """Return a function that writes shards and returns their paths."""
 
     def write(*shards):
         paths = [tmp_path / f"model-{number}.safetensors" for number in range(len(shards))]
@@ -57,7 +57,7 @@ def assert_same(ours, paths):
 
 
 class Late:
-    """A device that copies only when it is waited for, as a real one may; it writes down what was asked of it."""
+    """A device that copies only when it is waited for, as a real one may; it records its calls."""
 
     def __init__(self):
         self.asked = []
@@ -169,7 +169,7 @@ def test_each_tensor_has_a_storage_of_its_own(saved):
 
 
 class Opened:
-    """Opens files that give at most `step` bytes a read, and go through `event(path, read so far)` before each."""
+    """An opener of files that give at most `step` bytes a read and call `event(path, read so far)` before each."""
 
     def __init__(self, step=1 << 20, event=lambda path, total: None):
         self.step, self.event = step, event
@@ -250,7 +250,7 @@ def test_the_device_is_told_what_each_shard_takes(saved):
 
 
 class Stopped(BaseException):
-    """As KeyboardInterrupt, which would end the tests."""
+    """A stand-in for KeyboardInterrupt, which would end the tests."""
 
 
 def stop():
@@ -313,7 +313,7 @@ SHARDS = st.lists(st.lists(TENSORS, max_size=6), min_size=1, max_size=3)
 @given(SHARDS, st.integers(1, 6), st.integers(1, 100), st.integers(1, 5), st.booleans())
 def test_any_layout_comes_bit_by_bit(saved, layout, buffers, size, readers, late):
     shards = [
-        {f"{number}.{place}": filled(*tensor, seed=place) for place, tensor in enumerate(shard)}
+        {f"{number}.{place}": filled(shape, dtype, seed=place) for place, (shape, dtype) in enumerate(shard)}
         for number, shard in enumerate(layout)
     ]
     paths = saved(*shards)

@@ -1,4 +1,4 @@
-"""What an owner leaves behind: found again, doubted, or cleaned up."""
+"""Partial files that an earlier owner left: taken up again, rejected, or cleaned up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replicas too large for memory are written shard by shard, and are models like any other."""
+"""Replicas too large for memory are written shard by shard, and load like any other model."""
 
 from __future__ import annotations
 

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from phaita_loader._cache.repo import Verify
 from phaita_loader.errors import Corrupt
 from phaita_loader.fetch import Snapshot, fetch
 from phaita_loader.listing import SMALL
 from phaita_loader.request import ModelRequest
+from phaita_loader.snapshot import Verify
 from phaita_loader.verify import verify
 from tests.unit.fakes import COMMIT, FakeHub, noise, safetensors
 
@@ -19,9 +20,9 @@ INDEX = json.dumps({"weight_map": dict(zip("ab", SHARDS, strict=True))}).encode(
 SHARDED = {"config.json": b"{}", "model.safetensors.index.json": INDEX, **SHARDS}
 
 
-def fetched(hub: FakeHub, repo: dict[str, bytes], **patterns: tuple[str, ...]) -> Snapshot:
+def fetched(hub: FakeHub, repo: dict[str, bytes], allow_patterns: tuple[str, ...] | None = None) -> Snapshot:
     hub.repo = dict(repo)
-    return fetch(ModelRequest("org/name", COMMIT, **patterns), hub=hub)
+    return fetch(ModelRequest("org/name", COMMIT, allow_patterns=allow_patterns), hub=hub)
 
 
 REPOS = [
@@ -62,7 +63,7 @@ def test_an_index_names_the_shards_beside_it(hub: FakeHub) -> None:
 
 
 def rot(path: Path, *, seen: bool) -> None:
-    """Turn a byte, so that the file's time tells of it or not."""
+    """Change a byte; the file's time changes only if `seen`."""
     stat = path.stat()
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -105,8 +106,8 @@ def test_a_file_that_rotted(hub: FakeHub, how: Verify, seen: bool, found: bool, 
 
 @pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: os.truncate(path, 3)])
 @pytest.mark.parametrize("how", ["auto", "full", "size"])
-def test_a_file_that_is_gone_or_short(hub: FakeHub, how: Verify, harm: object) -> None:
+def test_a_file_that_is_gone_or_short(hub: FakeHub, how: Verify, harm: Callable[[Path], None]) -> None:
     snapshot = fetched(hub, REPOS[0])
-    harm(snapshot.path / "model.safetensors")  # type: ignore[operator]
+    harm(snapshot.path / "model.safetensors")
     with pytest.raises(Corrupt, match="not the file"):
         verify(snapshot, hub.cache_dir, how)

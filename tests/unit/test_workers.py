@@ -11,20 +11,21 @@ import pytest
 from phaita_loader._cache.repo import RepoCache
 from phaita_loader._transfer.context import TransferContext
 from phaita_loader.errors import AccessDenied
+from phaita_loader.hub import Body
 from phaita_loader.listing import RemoteFile
 from phaita_loader.policy import Policy
 from phaita_loader.retry import Retrying, Transient
-from tests.unit.fakes import COMMIT, SIGNED, FakeHub, Gives, listed, noise
+from tests.unit.fakes import COMMIT, SIGNED, Asked, FakeHub, FakeResponse, Gives, listed, noise
 from tests.unit.scene import download
 
 NAME = "model.safetensors"
-DATA = noise(24 << 20)
+DATA = noise(17 << 20)  # a little more than a file has to have for several connections
 FILE = listed(NAME, DATA)
 CUT = ConnectionResetError("reset")
 
 
 class Together(FakeHub):
-    """The bodies after the first all wait at their first byte until there are as many as expected."""
+    """A Hub whose bodies all wait at their first byte until as many as expected are open."""
 
     def __init__(self, cache_dir: Path, expected: int) -> None:
         super().__init__(cache_dir, chunk=1 << 18)
@@ -32,24 +33,11 @@ class Together(FakeHub):
         self.most, self._open, self._expected = 0, 0, expected
         self._changed = threading.Condition()
 
-    def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-        body = super().open_file(*args, **kwargs)  # type: ignore[arg-type]
-        read, close = body.response.read1, body.response.close
-        begun = False
-
-        def read1(*args: object, **kwargs: object) -> bytes:
-            nonlocal begun
-            if not begun:
-                begun = True
-                self._count(1)
-            return read(*args, **kwargs)  # type: ignore[arg-type]
-
-        def closed() -> None:
-            close()
-            self._count(-1)
-
-        body.response.read1, body.response.close = read1, closed  # type: ignore[method-assign]
-        return body
+    def respond(self, data: bytes, answer: Gives) -> FakeResponse:
+        response = super().respond(data, answer)
+        response.on_begin = lambda: self._count(1)
+        response.on_close = lambda: self._count(-1)
+        return response
 
     def _count(self, more: int) -> None:
         with self._changed:
@@ -109,21 +97,18 @@ def test_a_server_that_refuses_more_connections_is_asked_for_fewer(hub: FakeHub,
     class OneAtATime(FakeHub):
         busy = threading.Lock()
 
-        def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        def answer(self, asked: Asked) -> Body:
             if not self.busy.acquire(blocking=False):
                 if isinstance(refusal, Exception):
                     raise refusal
                 self.answers[NAME].appendleft(refusal)
-                return super().open_file(*args, **kwargs)  # type: ignore[arg-type]
-            body = super().open_file(*args, **kwargs)  # type: ignore[arg-type]
-            close = body.response.close
+            return super().answer(asked)
 
-            def closed() -> None:
-                close()
-                self.busy.release()
-
-            body.response.close = closed  # type: ignore[method-assign]
-            return body
+        def respond(self, data: bytes, answer: Gives) -> FakeResponse:
+            response = super().respond(data, answer)
+            if answer is not refusal:
+                response.on_close = self.busy.release
+            return response
 
     alone = OneAtATime(hub.cache_dir)
     assert brought(alone) == DATA
@@ -156,27 +141,27 @@ def test_a_wrong_digest_of_bytes_from_several_connections(hub: FakeHub) -> None:
 
 
 class Stuck(FakeHub):
-    """The second connection's open never returns before it is told to; the first's body waits for it."""
+    """A Hub whose second open returns only when told to; the first body waits until it has begun."""
 
     def __init__(self, cache_dir: Path) -> None:
         super().__init__(cache_dir)
         self.reached, self.go_on = threading.Event(), threading.Event()
 
-    def open_file(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+    def answer(self, asked: Asked) -> Body:
         if len(self.opened) == 1:
             self.opened.append(("stuck", 0, None))
             self.reached.set()
             assert self.go_on.wait(10)
             raise Transient("too late for anybody")
-        body = super().open_file(*args, **kwargs)  # type: ignore[arg-type]
-        read = body.response.read1
+        return super().answer(asked)
 
-        def read1(*args: object, **kwargs: object) -> bytes:
-            assert self.reached.wait(10)
-            return read(*args, **kwargs)  # type: ignore[arg-type]
+    def respond(self, data: bytes, answer: Gives) -> FakeResponse:
+        response = super().respond(data, answer)
+        response.on_begin = self._wait_for_the_second
+        return response
 
-        body.response.read1 = read1  # type: ignore[method-assign]
-        return body
+    def _wait_for_the_second(self) -> None:
+        assert self.reached.wait(10)
 
 
 def test_a_connection_that_gets_no_answer_is_done_without(tmp_path: Path) -> None:
@@ -184,13 +169,13 @@ def test_a_connection_that_gets_no_answer_is_done_without(tmp_path: Path) -> Non
     hub.repo[NAME] = DATA
     cache = RepoCache(hub.cache_dir, "org/name")
     cache.prepare(COMMIT)
-    download([FILE], TransferContext(hub, cache, COMMIT, Retrying(Policy(connect=0.25))))
+    download([FILE], TransferContext(hub, cache, COMMIT, Retrying(Policy(connect=0.15))))
     assert cache.blob(FILE).read_bytes() == DATA
     hub.go_on.set()
 
 
 class LyingLocks(RepoCache):
-    """What a network file system without locks is like: everybody gets it."""
+    """A cache on a network file system without locks: every thread gets the lock."""
 
     def lock(self, file: RemoteFile) -> Path:
         return super().lock(file).with_suffix(f".{threading.get_ident()}")
