@@ -26,7 +26,7 @@ class Table:
         """The error about a key of this table; an empty key is the table itself."""
         return ScenarioError(f"{self.file}: {'.'.join(filter(None, (self._where, key)))} {problem}")
 
-    def done(self, value: T = None) -> T:  # type: ignore[assignment]
+    def done(self, value: T = None) -> T:  # type: ignore[assignment]  # None for a reader without a value
         """The value, if every key has been taken."""
         if self._left:
             raise ScenarioError(f"{self.file}: unknown key {', '.join(map(self._path, sorted(self._left)))}")

@@ -28,7 +28,7 @@ class Wires:
 
 def story(scenario: Scenario, *seconds: float) -> list[str]:
     wires = Wires()
-    injector = FaultInjector(scenario, wires, wires)  # type: ignore[arg-type]
+    injector = FaultInjector(scenario, wires, wires)  # type: ignore[arg-type]  # fake wires
     injector.begin()
     for elapsed in seconds:
         injector.tick(elapsed)

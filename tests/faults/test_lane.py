@@ -122,7 +122,7 @@ def test_what_is_not_there_is_said_plainly() -> None:
     ],
 )
 def test_which_scenarios_a_lane_plays(words: dict[str, object], on_proxy: bool, on_live: bool) -> None:
-    scenario = Scenario("one", "t", Expect("loaded"), **words)  # type: ignore[arg-type]
+    scenario = Scenario("one", "t", Expect("loaded"), **words)  # type: ignore[arg-type]  # the words are of several types
     assert [lane.applies(scenario, name) for name in ("quick", "proxy", "live")] == [True, on_proxy, on_live]
 
 

@@ -49,7 +49,7 @@ NEVER = 1_000_000_000
 
 def run(started: list[FakeProcess], sent: Callable[[], int] = lambda: 0, **words: Any) -> dict[str, Any]:
     scenario = Scenario("case", "t", Expect("loaded"), **words)
-    return Runner(scenario, lambda number: started[number], (), sent).run()  # type: ignore[arg-type, return-value]
+    return Runner(scenario, lambda number: started[number], (), sent).run()  # type: ignore[arg-type, return-value]  # fake processes
 
 
 def rising(*values: int) -> Callable[[], int]:

@@ -18,7 +18,7 @@ def test_a_table_of_a_scenario_is_an_answer() -> None:
     answer = Answer(**table)
     assert (answer.kind, answer.times, answer.headers) == ("status", 1, {"RateLimit": "x"})
     with pytest.raises(dataclasses.FrozenInstanceError):
-        answer.times = 2  # type: ignore[misc]
+        answer.times = 2  # type: ignore[misc]  # it is frozen: that is the test
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_client_that_leaves_ends_the_reading(tmp_path: Path, client: Client, c
         location = client.head(f"{hub.url}/org/large/resolve/main/large.bin").headers["Location"]
         answer = client.pool.request("GET", location, preload_content=False)
         assert answer.read(1000) == bytes(1000)
-        answer.drain_conn = lambda: None  # type: ignore[method-assign]
+        answer.drain_conn = lambda: None  # type: ignore[method-assign]  # one response alone is changed
         answer.close()
         assert client.get(location, {"Range": "bytes=5-9"}).data == bytes(5)
     gc.collect()
@@ -94,7 +94,7 @@ def test_a_body_without_an_end_ends_with_its_client(client: Client) -> None:
         hub.answer(Answer(on="cdn", long=1 << 60, declared="nothing"))
         answer = client.pool.request("GET", signed, preload_content=False)
         assert answer.read(len(WEIGHTS) + 10) == WEIGHTS + bytes(10)
-        answer.drain_conn = lambda: None  # type: ignore[method-assign]
+        answer.drain_conn = lambda: None  # type: ignore[method-assign]  # one response alone is changed
         answer.close()
     assert hub.seen[-1].bytes_sent < 1 << 40
 

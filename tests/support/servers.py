@@ -43,7 +43,7 @@ class RawServer:
             while True:
                 connection = self._listener.accept()[0]
                 self.connections.append(connection)
-                self._spawn(lambda connection=connection: self._serve(connection))  # type: ignore[misc]
+                self._spawn(lambda connection=connection: self._serve(connection))  # type: ignore[misc]  # the default binds the connection of this turn
 
     def _serve(self, connection: socket.socket) -> None:
         assert self._talk is not None

@@ -52,7 +52,7 @@ def client(cache: Path) -> Callable[..., Hub]:
 
     def made(where: LocalHub | str, **options: object) -> Hub:
         url = where if isinstance(where, str) else where.url
-        return Hub(url, **{"token": False, "cache_dir": cache, **options})  # type: ignore[arg-type]
+        return Hub(url, **{"token": False, "cache_dir": cache, **options})  # type: ignore[arg-type]  # options of several types
 
     return made
 

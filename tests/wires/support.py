@@ -40,7 +40,7 @@ def small_files(tag: str = "a") -> dict[str, bytes | Path]:
 
 def repo(size: int = 2 * MIB, name: str = NAME, seed: int = 0, **options: object) -> Repo:
     """Small files and one large one, in one commit."""
-    return Repo(name, [Commit({**small_files(), WEIGHTS: weights(size, seed)})], **options)  # type: ignore[arg-type]
+    return Repo(name, [Commit({**small_files(), WEIGHTS: weights(size, seed)})], **options)  # type: ignore[arg-type]  # options of several types
 
 
 def assert_whole(snapshot: Snapshot, served: Repo) -> None:

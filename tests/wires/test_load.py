@@ -124,7 +124,7 @@ def test_a_class_name_will_do(serve_replicas: Serve, client: Connect, transforme
 def test_keywords_reach_from_pretrained(serve_replicas: Serve, client: Connect, torch: ModuleType, dtype: str) -> None:
     wanted = torch.bfloat16 if dtype == "torch" else dtype
     hub = client(serve_replicas("gpt2"))
-    kwargs = {"dtype": wanted, "attn_implementation": "eager", "output_hidden_states": True}
+    kwargs: dict[str, Any] = {"dtype": wanted, "attn_implementation": "eager", "output_hidden_states": True}
     model = robust_model_download("gpt2", "causal_lm", hub=hub, policy=QUICK, **kwargs)
     assert model.dtype == torch.bfloat16
     assert model.config._attn_implementation == "eager"
@@ -316,7 +316,7 @@ def test_the_ring_brings_the_same_model(serve_replicas: Serve, client: Connect, 
 @pytest.mark.torch
 @pytest.mark.parametrize("engine", ["warp", "instanttensor"])
 def test_an_engine_that_can_t_be_used_is_a_value_error_before_any_request(
-    serve_replicas: Serve, client: Connect, engine: str
+    serve_replicas: Serve, client: Connect, engine: Any
 ) -> None:
     hub = serve_replicas("gpt2")
     with pytest.raises(ValueError, match="ring"):

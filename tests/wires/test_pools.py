@@ -34,7 +34,7 @@ class Counting:
         self.asked: list[Any] = []
         self.client = httpx2.Client(event_hooks={"request": [self._note]}, follow_redirects=True, **options)
 
-    def _note(self, request: pytest.FixtureRequest) -> None:
+    def _note(self, request: httpx2.Request) -> None:
         self.asked.append(str(request.url))
 
 

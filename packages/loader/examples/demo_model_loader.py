@@ -1,4 +1,4 @@
-"""What phaita_loader does, step by step: cache, offline mode, retries, errors, and the models of PHAITA.
+"""A tour of phaita_loader, step by step: cache, offline mode, retries, errors, and the models of PHAITA.
 
     python packages/loader/examples/demo_model_loader.py
 
@@ -144,7 +144,7 @@ def failing_hub(times: float = float("inf")) -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """What the loader logs is enough."""
+            """Hide what other libraries log: the loader's own lines are enough."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
