@@ -13,8 +13,8 @@ pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 phaita = import_module("phaita.models.discriminator")
-encoders = import_module("phaita.utils._encoder")
-inference = import_module("phaita.utils._inference")
+encoders = import_module("phaita.models._encoder")
+inference = import_module("phaita.models._inference")
 
 WORDS = tokenizer()
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

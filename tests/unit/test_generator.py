@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from phaita.models._seeds import seeds
 from phaita.models.presentation import PatientPresentation
-from phaita.utils._seeds import seeds
 from tests.unit import language
 
 pytestmark = pytest.mark.torch
@@ -298,7 +298,7 @@ def test_a_configuration_that_makes_no_sense(generator, wrong):
 
 
 def test_batches_cover_every_row_once():
-    batches = import_module("phaita.utils._inference").batches
+    batches = import_module("phaita.models._inference").batches
     lengths = [3, 50, 1, 0, 20, 20, 7]
     found = list(batches(lengths, 41))
     assert found == [[1], [4, 5], [6, 0, 2, 3]]

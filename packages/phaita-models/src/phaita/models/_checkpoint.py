@@ -16,8 +16,8 @@ from pydantic import ConfigDict
 from phaita._read import checked
 from phaita.data.icd_conditions import RespiratoryConditions
 from phaita.data.symptoms import lexicon
+from phaita.models._encoder import rebuilt_encoder
 from phaita.models._graph import SymptomGraph
-from phaita.utils._encoder import rebuilt_encoder
 from phaita_loader import InitialisationError
 from phaita_loader.initialise import TURN
 

@@ -24,11 +24,11 @@ from phaita.models import _checkpoint
 from phaita.models._card import card
 from phaita.models._checkpoint import Checkpoint, TrainingRecord
 from phaita.models._diagnosis import Diagnosis, diagnoses
-from phaita.models._fusion import Fusion
+from phaita.models._encoder import cached_encoder, configuration, drop_pooler, pooled, tokenized
 from phaita.models._graph import GraphEncoder, SymptomGraph
-from phaita.utils._encoder import cached_encoder, configuration, drop_pooler, pooled, tokenized
-from phaita.utils._inference import evaluating
-from phaita.utils._loading import deadline_of
+from phaita.models._heads import Fusion
+from phaita.models._inference import evaluating
+from phaita.models._loading import deadline_of
 from phaita.utils.config import Config
 from phaita_loader import Hub, InitialisationError, ModelRequest, Policy, fetch, verify
 

@@ -17,11 +17,11 @@ from torch.nn import functional
 from transformers import LogitsProcessorList, StoppingCriteriaList, TemperatureLogitsWarper, TopPLogitsWarper
 
 from phaita.data.symptoms import lexicon
+from phaita.models._inference import batches, default_device, evaluating, padded, positions
 from phaita.models._sampling import OwnNoise, StopText, tidy
+from phaita.models._seeds import seeds
 from phaita.models.presentation import PatientPresentation, SymptomGenerator
 from phaita.models.templates import TemplateComplaintGenerator
-from phaita.utils._inference import batches, default_device, evaluating, padded, positions
-from phaita.utils._seeds import seeds
 from phaita.utils.config import Config, ModelConfig
 from phaita_loader import Hub, InitialisationError, Loaded, ModelDownloadError, ModelRequest, Policy, load
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 from phaita.data.complaint_templates import Person, filled, listed, sentence_templates
 from phaita.data.icd_conditions import RespiratoryConditions
 from phaita.data.symptoms import lexicon
+from phaita.models._seeds import seeds
 from phaita.models.presentation import PatientPresentation
-from phaita.utils._seeds import seeds
 
 __all__ = ["TemplateComplaintGenerator"]
 

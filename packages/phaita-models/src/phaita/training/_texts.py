@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from phaita.data.symptoms import Match
+from phaita.models._encoder import pooled, tokenized
+from phaita.models._inference import batches
 from phaita.models.discriminator import DiagnosisDiscriminator
 from phaita.training.complaints import Complaint
-from phaita.utils._encoder import pooled, tokenized
-from phaita.utils._inference import batches
 
 __all__ = ["GARBLED", "Encodings", "Find", "Texts", "answers", "labels_of"]
 

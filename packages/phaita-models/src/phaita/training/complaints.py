@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from phaita.data.complaint_templates import sentence_templates
 from phaita.data.icd_conditions import Condition, RespiratoryConditions
 from phaita.data.symptoms import Symptom, lexicon
+from phaita.models._seeds import seeds
 from phaita.models.bayesian_network import SEVERITIES
 from phaita.models.presentation import PatientPresentation, SymptomGenerator
 from phaita.models.templates import TemplateComplaintGenerator
-from phaita.utils._seeds import seeds
 from phaita.utils.config import DataConfig
 
 __all__ = [

@@ -16,12 +16,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from tqdm import tqdm
 
 from phaita.data.symptoms import find_symptoms, finder
+from phaita.models._seeds import seeds
 from phaita.models.discriminator import DiagnosisDiscriminator
 from phaita.training._record import training_record
 from phaita.training._state import Epoch, State, digest, read_state, write_state
 from phaita.training._texts import GARBLED, Encodings, Texts
 from phaita.training.complaints import Complaints, draw_complaints, poorer_lexicons
-from phaita.utils._seeds import seeds
 from phaita.utils.config import DataConfig, TrainingConfig
 
 __all__ = ["Epoch", "Training", "is_over", "train_discriminator"]

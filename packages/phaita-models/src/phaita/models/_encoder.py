@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from phaita.utils._inference import padded, room_for
+from phaita.models._inference import padded, room_for
 from phaita_loader import Hub, Loaded, ModelRequest, Policy, load
 from phaita_loader.policy import Deadline
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from phaita.utils._encoder import cached_encoder
+from phaita.models._encoder import cached_encoder
 from phaita_loader import (
     DeadlineExceeded,
     Hub,
@@ -24,7 +24,7 @@ from phaita_loader.retry import SYSTEM
 
 __all__ = ["Found", "Loading", "deadline_of"]
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("phaita.utils._loading")  # logging configurations may name it so
 
 
 @dataclass(frozen=True, slots=True)
