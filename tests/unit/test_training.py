@@ -187,7 +187,7 @@ def test_the_state_of_another_training_is_refused(taught, tmp_path, what):
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"PK\x03\x04 cut off"])
 def test_a_damaged_state_is_refused(taught, tmp_path, content):
     (tmp_path / "one.pt").write_bytes(content)
-    with pytest.raises(InvalidFile, match=r"one\.pt: no state of a training run"):
+    with pytest.raises(InvalidFile, match=r"one\.pt: not the state of a training run"):
         taught(state=tmp_path / "one.pt")
 
 

@@ -1,14 +1,14 @@
-"""How real a complaint reads: three measures in [0, 1] and their weighted mean. None of them has a random part.
+"""Score the realism of complaints: three deterministic measures in [0, 1] and their weighted mean.
 
 - fluency: ``1 / (1 + PPL / h)``, PPL being the perplexity per token (Jelinek et al., 1977) under a causal language
   model that reads the text after its start token. It is 1/2 where PPL = h.
 - coherence: the mean cosine of neighbouring sentences' embeddings (Foltz, Kintsch and Landauer, 1998), below 0 counted
-  as 0. An embedding is the mean over the encoder's tokens (Reimers and Gurevych, 2019). A text of one sentence has no
-  neighbours: its coherence reads 1 and has no part in its overall score.
-- medical relevance: ``1 - 2**-n`` for n different symptoms of the lexicon in the text, denied ones counted too.
+  as 0. An embedding is the mean over the encoder's tokens (Reimers and Gurevych, 2019). A text of one sentence has
+  no neighbours: its coherence is 1 and does not count in its overall score.
+- medical relevance: ``1 - 2**-n`` for n different symptoms of the lexicon in the text, including denied ones.
 
-A text without a letter or digit scores 0 in all of them. Weights and h are choices (PHAITA's), fitted to nothing and
-compared with no clinician's judgement: the score orders texts, it is no probability.
+A text without a letter or digit scores 0 in all of them. Weights and h are PHAITA's choices, not fitted to data and not
+compared with clinicians' judgement: the score ranks texts, it is not a probability.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phaita.data.symptoms import find_symptoms
-from phaita.models._encoder import pooled, tokenized
-from phaita.models._inference import batches, default_device, evaluating, padded, room_for
-from phaita.models._loading import Loading
+from phaita.models._encoder import mean_pool, tokenize
+from phaita.models._inference import batches, default_device, evaluating, pad, token_limit
+from phaita.models._loading import LoadContext
 from phaita.utils.config import Config, ModelConfig
 from phaita_loader import Hub, Policy
 
@@ -37,19 +37,19 @@ ENCODERS = _DEFAULT.realism_encoders
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"[^\W_]")
-_IGNORED = -100  # by cross_entropy
+_IGNORED = -100  # the label that cross_entropy ignores
 
 
 @dataclass(frozen=True, slots=True)
 class RealismConfig:
-    """The weights of the three measures, and the limits of a forward.
+    """The weights of the three measures, and the size limits of a forward pass.
 
     half_perplexity: the perplexity at which fluency is 1/2.
-    max_tokens: how much of a text the language model reads, and of a sentence the encoder; the rest is not looked at.
-    batch_tokens: the size of a forward, padding included, which changes the speed and not the scores. None is 512 on
-    a CPU, where more outgrows the caches, and 8192 elsewhere.
+    max_tokens: tokens that the language model reads of a text, and the encoder of a sentence; the rest is truncated.
+    batch_tokens: tokens in a forward pass, padding included, which changes the speed and not the scores. None is 512
+    on a CPU, where more does not fit the caches, and 8192 elsewhere.
 
-    Raises ValueError when a number makes no sense.
+    Raises ValueError for an invalid number.
     """
 
     fluency: float = 0.4
@@ -61,18 +61,19 @@ class RealismConfig:
 
     def __post_init__(self) -> None:
         weights = (self.fluency, self.coherence, self.medical_relevance)
+        # Coherence alone would be 0 / 0 for a text of one sentence.
         if min(weights) < 0 or self.fluency + self.medical_relevance <= 0:
-            raise ValueError(f"weights are 0 or more, that of fluency or medical_relevance above 0; got {weights}")
-        no_batch = self.batch_tokens is not None and self.batch_tokens < 1
-        if self.half_perplexity <= 0 or self.max_tokens < 4 or no_batch:
-            raise ValueError(f"half_perplexity and batch_tokens are above 0, max_tokens is 4 or more; got {self}")
+            raise ValueError(f"weights must be 0 or more, and fluency or medical_relevance above 0; got {weights}")
+        invalid_batch = self.batch_tokens is not None and self.batch_tokens < 1
+        if self.half_perplexity <= 0 or self.max_tokens < 4 or invalid_batch:
+            raise ValueError(f"half_perplexity and batch_tokens must be above 0, max_tokens 4 or more; got {self}")
 
 
 class RealismScorer:
-    """Scores complaints with an encoder and a causal language model that exist; `from_pretrained` loads them.
+    """Scores complaints with a given encoder and causal language model; `from_pretrained` loads them.
 
-    encoder_name: which encoder it is; passed_over: those before it in the list, each with why it did not load.
-    Raises ValueError for a language model whose tokenizer has no token to start a text with.
+    encoder_name: the encoder's repo; passed_over: the reasons why earlier encoders of the list did not load, by name.
+    Raises ValueError if the language model's tokenizer has no token to start a text with.
     """
 
     def __init__(
@@ -106,25 +107,25 @@ class RealismScorer:
         device: str | None = None,
         config: RealismConfig | Config | None = None,
     ) -> RealismScorer:
-        """The first of the encoders that loads, and the language model; on CUDA where there is one, unless told.
+        """Load the first of the encoders that loads, and the language model, by default to CUDA if available.
 
-        Models that are not named are those of the package's `Config`, if that is the config, else of its defaults.
-        An encoder is passed over for a ModelDownloadError or an InitialisationError only, with one warning each. The
-        policy's deadline holds for all the loads together. Raises the first encoder's error when none loads, the
-        language model's own, and DeadlineExceeded at once.
+        Models default to those of `config`, if it is a `Config`, else to the package's. After a ModelDownloadError or
+        an InitialisationError the next encoder is tried, and a warning logged. The policy's deadline holds for all the
+        loads together. Raises the first encoder's error if none loads, the language model's errors, and
+        DeadlineExceeded at once.
         """
         named, own = (config.model, None) if isinstance(config, Config) else (_DEFAULT, config)
         names = named.realism_encoders if encoders is None else encoders
-        loading = Loading.starting(policy, hub, default_device(device))
-        found = loading.first_encoder([names] if isinstance(names, str) else names)
-        lm = loading.load(perplexity_model or named.perplexity_model, "causal_lm")
+        context = LoadContext.start(policy, hub, default_device(device))
+        found = context.first_encoder([names] if isinstance(names, str) else names)
+        lm = context.load(perplexity_model or named.perplexity_model, "causal_lm")
         models = (found.loaded.model, found.loaded.tokenizer, lm.model, lm.tokenizer)
         return cls(*models, own, encoder_name=found.name, passed_over=found.passed_over)
 
     def compute_realism_score(self, complaints: Sequence[str]) -> Tensor:
-        """The overall score of each text: [B], in [0, 1]."""
+        """Return the overall score of each text: [B], in [0, 1]."""
         if isinstance(complaints, str):
-            raise TypeError("complaints is a list of texts; for one text use [text]")
+            raise TypeError("complaints must be a list of texts; for one text use [text]")
         return self.get_detailed_scores(complaints)["overall"]
 
     @overload
@@ -132,33 +133,33 @@ class RealismScorer:
     @overload
     def get_detailed_scores(self, complaints: Sequence[str]) -> dict[str, Tensor]: ...
     def get_detailed_scores(self, complaints: str | Sequence[str]) -> dict[str, float] | dict[str, Tensor]:
-        """fluency, coherence, medical_relevance and overall: [B] each, in [0, 1]; numbers for a single text."""
+        """Return fluency, coherence, medical_relevance and overall: [B] each, in [0, 1]; numbers for a single text."""
         if isinstance(complaints, str):
             return {name: float(score) for name, score in self.get_detailed_scores([complaints]).items()}
         texts, config = list(complaints), self.config
-        said = torch.tensor([bool(_WORD.search(text)) for text in texts], dtype=torch.float, device=self.lm.device)
+        has_words = torch.tensor([bool(_WORD.search(text)) for text in texts], dtype=torch.float, device=self.lm.device)
         with torch.no_grad(), evaluating(self.lm), evaluating(self.encoder):
-            fluency = said * self._fluency(texts)  # [B]
+            fluency = has_words * self._fluency(texts)  # [B]
             coherence, paired = self._coherence(texts)  # [B], [B]
-        relevance = torch.tensor([_relevance(text) for text in texts], device=self.lm.device)  # [B]
+        relevance = torch.tensor([_medical_relevance(text) for text in texts], device=self.lm.device)  # [B]
         weight = config.coherence * paired  # [B]
         total = config.fluency * fluency + weight * coherence + config.medical_relevance * relevance
-        overall = said * total / (config.fluency + weight + config.medical_relevance)
-        scores = {"fluency": fluency, "coherence": said * coherence, "medical_relevance": said * relevance}
+        overall = has_words * total / (config.fluency + weight + config.medical_relevance)
+        scores = {"fluency": fluency, "coherence": has_words * coherence, "medical_relevance": has_words * relevance}
         return {**scores, "overall": overall}
 
     def _fluency(self, texts: Sequence[str]) -> Tensor:
-        room = room_for(self.lm, self.lm_tokenizer, self.config.max_tokens)
-        cut = {"add_special_tokens": False, "truncation": True, "max_length": room - 1}
-        rows = [[self._start, *row] for row in self.lm_tokenizer(list(texts), **cut).input_ids] if texts else []
+        room = token_limit(self.lm, self.lm_tokenizer, self.config.max_tokens)
+        options = {"add_special_tokens": False, "truncation": True, "max_length": room - 1}
+        rows = [[self._start, *row] for row in self.lm_tokenizer(list(texts), **options).input_ids] if texts else []
         means = torch.zeros(len(rows), device=self.lm.device)
         for batch in self._batches(rows, self.lm):
             means[batch] = self._mean_log_likelihood([rows[index] for index in batch])
         return 1 / (1 + torch.exp(-means) / self.config.half_perplexity)  # [B]
 
     def _mean_log_likelihood(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Nats per token after the first of each row: [B]; 0 for a row that ends with its first."""
-        ids, mask = padded(rows, 0, "right", self.lm.device)  # [B, T]
+        """Return the mean log-likelihood, in nats, of the tokens after the first in each row: [B]; 0 for one token."""
+        ids, mask = pad(rows, 0, "right", self.lm.device)  # [B, T]
         logits = self.lm(input_ids=ids, attention_mask=mask).logits.float()  # [B, T, V]
         real = functional.pad(mask[:, 1:], (0, 1))  # [B, T]: 1 where a token comes next
         following = functional.pad(ids[:, 1:], (0, 1)).masked_fill(real == 0, _IGNORED)  # [B, T]
@@ -166,8 +167,9 @@ class RealismScorer:
         return -losses.view_as(ids).sum(1) / real.sum(1).clamp(min=1)
 
     def _coherence(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Of each text its coherence, and 1 where neighbouring sentences gave it, else 0: [B] each."""
+        """Return the coherence of each text, and 1 if it has neighbouring sentences, else 0: [B] each."""
         neighbours = [list(pairwise(_sentences(text))) for text in texts]
+        # Each sentence is embedded once, whatever the number of its neighbours and of the texts that have it.
         distinct = list(dict.fromkeys(sentence for own in neighbours for pair in own for sentence in pair))
         rows = {sentence: row for row, sentence in enumerate(distinct)}
         vectors = self._embed(distinct)  # [S, D]
@@ -180,12 +182,12 @@ class RealismScorer:
         return torch.tensor(means, device=self.lm.device), torch.tensor(paired, device=self.lm.device)
 
     def _embed(self, sentences: Sequence[str]) -> Tensor:
-        """Vectors of length 1, the means over each sentence's tokens: [S, D]."""
+        """Return the mean over each sentence's tokens, scaled to length 1: [S, D]."""
         encoder, tokenizer = self.encoder, self.encoder_tokenizer
-        rows, _ = tokenized(encoder, tokenizer, list(sentences), self.config.max_tokens)
+        rows, _ = tokenize(encoder, tokenizer, list(sentences), self.config.max_tokens)
         vectors = torch.zeros(len(rows), encoder.config.hidden_size, device=encoder.device)
         for batch in self._batches(rows, encoder):
-            vectors[batch] = pooled(encoder, [rows[index] for index in batch], tokenizer.pad_token_id or 0).float()
+            vectors[batch] = mean_pool(encoder, [rows[index] for index in batch], tokenizer.pad_token_id or 0).float()
         return functional.normalize(vectors, dim=-1)
 
     def _batches(self, rows: Sequence[Sequence[int]], model: Any) -> Iterator[list[int]]:
@@ -194,12 +196,12 @@ class RealismScorer:
 
 
 class RealismLoss(nn.Module):
-    """`weight` times the mean of 1 - realism, for training a generator by policy gradient.
+    """The loss `weight` * mean(1 - realism), for training a generator by policy gradient.
 
-    Text has no gradient, so the loss alone has none. Given the log-probabilities with which the generator drew the
-    texts, its value stays the same and its gradient is the score-function estimate of that of the expected loss
-    (REINFORCE: Williams, 1992), each text measured against the mean of the others, which keeps it unbiased
-    (Kool, van Hoof and Welling, 2019).
+    Text has no gradient, so the loss alone has none. With the log-probabilities of the generated texts its value is
+    the same, and its gradient is the score-function estimate of the gradient of the expected loss (REINFORCE: Williams,
+    1992). The baseline of each text is the mean of the others, so the estimate is unbiased (Kool, van Hoof and Welling,
+    2019).
     """
 
     def __init__(self, realism_scorer: RealismScorer, weight: float = 1.0) -> None:
@@ -208,7 +210,7 @@ class RealismLoss(nn.Module):
         self.weight = weight
 
     def forward(self, complaints: Sequence[str], log_probs: Tensor | None = None) -> Tensor:
-        """A scalar from the texts and the log-probability of each: [B]. Raises ValueError when they do not pair up."""
+        """Return the loss, a scalar; `log_probs` [B] give it a gradient. Raises ValueError for another shape."""
         loss = 1 - self.realism_scorer.compute_realism_score(complaints)  # [B]
         if log_probs is None:
             return self.weight * loss.mean()
@@ -217,6 +219,7 @@ class RealismLoss(nn.Module):
         loss = loss.to(log_probs.device)
         others = (loss.sum() - loss) / max(1, len(loss) - 1)  # [B]
         estimate = ((loss - others) * log_probs).mean()
+        # The difference is 0: it adds a gradient and keeps the value.
         return self.weight * (loss.mean() + estimate - estimate.detach())
 
 
@@ -226,9 +229,9 @@ def create_realism_scorer(
     device: str | None = None,
     **options: Any,
 ) -> RealismScorer:
-    """PHAITA's factory: the config's encoders in their order, or the named one alone without `use_medical_model`.
+    """Load a scorer as PHAITA does: with the config's encoders, or `model_name` alone if not `use_medical_model`.
 
-    `options` are those of `RealismScorer.from_pretrained`, whose errors it raises.
+    Other options and the errors are those of `RealismScorer.from_pretrained`.
     """
     return RealismScorer.from_pretrained(None if use_medical_model else model_name, device=device, **options)
 
@@ -237,5 +240,5 @@ def _sentences(text: str) -> list[str]:
     return [part for part in _SENTENCE_END.split(text.strip()) if _WORD.search(part)]
 
 
-def _relevance(text: str) -> float:
+def _medical_relevance(text: str) -> float:
     return float(1 - 0.5 ** len({match.symptom for match in find_symptoms(text)}))
