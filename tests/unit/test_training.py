@@ -125,7 +125,7 @@ def test_what_is_trained_is_what_forward_answers(taught, torch):
     symptoms = import_module("phaita.data.symptoms")
     model, _ = taught()
     there = texts.Texts(model, FEW.test, texts.Encodings(model), symptoms.find_symptoms)
-    conditions, fluent = texts.answers(model, there)
+    conditions, fluent = texts.predict(model, there)
     answered = model([one.text for one in FEW.test])
     torch.testing.assert_close(conditions, answered["diagnosis_logits"].softmax(-1))
     torch.testing.assert_close(fluent, answered["discriminator_scores"].squeeze(-1))
