@@ -13,8 +13,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from phaita.models.presentation import SymptomGenerator
+from phaita.models.realism import RealismScorer
 from phaita.models.templates import TemplateComplaintGenerator
-from phaita.utils.realism_scorer import RealismScorer
 from phaita_loader import Hub
 from tests.bench.device import DEVICE, synchronise
 from tests.hub import LocalHub

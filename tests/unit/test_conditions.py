@@ -160,7 +160,7 @@ BROKEN = [
     ('name = "Asthma"\n', "", '"J45.9".name'),
     ('["J44.9"]', '["44"]', "44.code"),
     ('    "wheezing",', '    "weezing",', '"J45.9".symptoms[0]: '),
-    ('    "wheezing",', '    "dry_cough",', '"J45.9".symptoms: one stands there twice'),
+    ('    "wheezing",', '    "dry_cough",', '"J45.9".symptoms: one is there twice'),
     ("[[3, 40]]", "[[40, 3]]", '"J45.9".age_ranges'),
     ("[[3, 40]]", "[[-1, 3]]", '"J45.9".age_ranges[0][0]'),
     ("[[3, 40]]", "[]", '"J45.9".age_ranges'),

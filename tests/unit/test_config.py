@@ -130,8 +130,8 @@ def test_what_a_file_leaves_out_has_its_default(text: str, fields: dict[str, Any
 
 
 BROKEN = [
-    ("training: {num_epoch: 3}", "training.num_epoch: there is no such key"),
-    ("trainings: {num_epochs: 3}", "trainings: there is no such key"),
+    ("training: {num_epoch: 3}", "training.num_epoch: unknown key"),
+    ("trainings: {num_epochs: 3}", "trainings: unknown key"),
     ("training: {num_epochs: 0}", "training.num_epochs: "),
     ("training: {num_epochs: 2.5}", "training.num_epochs: "),
     ("training: {num_epochs: true}", "training.num_epochs: "),

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 phaita = import_module("phaita.models.discriminator")
-encoders = import_module("phaita.utils._encoder")
-inference = import_module("phaita.utils._inference")
+encoders = import_module("phaita.models._encoder")
+inference = import_module("phaita.models._inference")
 
 WORDS = tokenizer()
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -51,7 +51,7 @@ def encoder(kind, sizes):
 def test_a_text_is_cut_at_the_last_position_and_not_before(how):
     kind, sizes, positions = KINDS[how]
     made = encoder(kind, sizes)
-    assert inference.positions(made) == positions
+    assert inference.max_positions(made) == positions
     model = phaita.DiagnosisDiscriminator(made, WORDS, phaita.DiscriminatorConfig(max_length=60)).eval()
     room = positions or 60
     texts = ["wheezing " * (room - 2), "wheezing " * (room - 1), "wheezing " * 500, *TEXTS]
@@ -61,15 +61,15 @@ def test_a_text_is_cut_at_the_last_position_and_not_before(how):
     assert all(one.probability > 0.1 for one in records)
     beyond = pytest.raises((IndexError, RuntimeError)) if positions else nullcontext()
     with torch.no_grad(), beyond:
-        encoders.pooled(made, [[5] * (room + 1)], 0)
+        encoders.mean_pool(made, [[5] * (room + 1)], 0)
 
 
 def test_the_least_room_counts():
     made = encoder("bert", TABLE)
-    assert [inference.room_for(made, WORDS, wanted) for wanted in (8, 24, 25)] == [8, 24, 24]
+    assert [inference.token_limit(made, WORDS, wanted) for wanted in (8, 24, 25)] == [8, 24, 24]
     short = tokenizer()
     short.model_max_length = 10
-    assert inference.room_for(made, short, 99) == 10
+    assert inference.token_limit(made, short, 99) == 10
 
 
 def test_a_text_that_training_reads_is_cut_too():

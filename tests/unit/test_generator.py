@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from phaita.models._seeds import item_seeds
 from phaita.models.presentation import PatientPresentation
-from phaita.utils._seeds import seeds
 from tests.unit import language
 
 pytestmark = pytest.mark.torch
@@ -75,7 +75,7 @@ def test_white_space_before_the_first_word_ends_nothing(torch, sampling):
     said = ["\n My chest hurts.", "My chest\n hurts.!", "Patient:\n My chest", ": Patient:\n chest"]
     words = language.tokenizer(said)
     rows = [torch.tensor([[0, *words(one).input_ids]]) for one in said]
-    assert [sampling.StopText(words, ["\n"], 1)(row, None).tolist() for row in rows] == [
+    assert [sampling.StopMarks(words, ["\n"], 1)(row, None).tolist() for row in rows] == [
         [False],
         [True],
         [False],
@@ -133,7 +133,7 @@ def test_a_model_does_not_begin_with_its_end(torch, generator):
     ],
 )
 def test_what_a_model_says_is_tidied(sampling, said, ended, complaint):
-    assert sampling.tidy(said, ("\n", "[INST]"), ended) == complaint
+    assert sampling.clean_complaint(said, ("\n", "[INST]"), ended) == complaint
 
 
 def test_a_prompt_names_symptoms_and_not_the_condition(says):
@@ -234,10 +234,10 @@ def test_the_nucleus_leaves_out_the_unlikely(torch, generator):
 
 
 def test_seeds_are_by_place():
-    assert seeds(5, 3) == seeds(5, 9)[:3]
-    assert len(set(seeds(5, 1000)) | set(seeds(6, 1000))) == 2000
-    assert all(0 <= one < 1 << 63 for one in seeds(5, 1000))
-    assert seeds(None, 2) != seeds(None, 2)
+    assert item_seeds(5, 3) == item_seeds(5, 9)[:3]
+    assert len(set(item_seeds(5, 1000)) | set(item_seeds(6, 1000))) == 2000
+    assert all(0 <= one < 1 << 63 for one in item_seeds(5, 1000))
+    assert item_seeds(None, 2) != item_seeds(None, 2)
 
 
 def log_probability(torch, made, presentation, complaint):
@@ -298,7 +298,7 @@ def test_a_configuration_that_makes_no_sense(generator, wrong):
 
 
 def test_batches_cover_every_row_once():
-    batches = import_module("phaita.utils._inference").batches
+    batches = import_module("phaita.models._inference").batches
     lengths = [3, 50, 1, 0, 20, 20, 7]
     found = list(batches(lengths, 41))
     assert found == [[1], [4, 5], [6, 0, 2, 3]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,42 @@ def test_imports_are_absolute() -> None:
 
 DIRECTION = ["data", "utils", "models", "training"]
 
+# PHAITA's paths, each with the module whose names it hands on.
+OLD_PATHS = {
+    "utils.model_loader": "phaita_loader.compat",
+    "utils.realism_scorer": "phaita.models.realism",
+}
 
-@pytest.mark.parametrize("name", MODULES)
+
+def imported(name: str) -> set[str]:
+    return {node.module or "" for node in ast.walk(MODULES[name]) if isinstance(node, ast.ImportFrom)}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in OLD_PATHS])
 def test_imports_go_one_way_only(name: str) -> None:
     place = name.split(".")[0]
     later = DIRECTION[DIRECTION.index(place) + 1 :] if place in DIRECTION else []
-    found = {node.module or "" for node in ast.walk(MODULES[name]) if isinstance(node, ast.ImportFrom)}
+    found = imported(name)
     assert [one for one in found for other in later if f"{one}.".startswith(f"phaita.{other}.")] == []
+    assert found.isdisjoint(f"phaita.{old}" for old in OLD_PATHS)
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_PATHS.items())
+def test_an_old_path_only_hands_names_on(old: str, new: str) -> None:
+    assert imported(old) == {new}
+    assert not [node for node in MODULES[old].body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("old", "new"), OLD_PATHS.items())
+def test_an_old_path_has_the_same_objects(old: str, new: str) -> None:
+    there, here = import_module(f"phaita.{old}"), import_module(new)
+    names = stated(MODULES[old])
+    assert {name: getattr(there, name) is getattr(here, name) for name in names} == dict.fromkeys(names, True)
+
+
+def test_the_old_path_of_the_realism_scorer_has_all_its_names() -> None:
+    assert stated(MODULES["utils.realism_scorer"]) == stated(MODULES["models.realism"])
 
 
 LIGHT = [

@@ -31,7 +31,7 @@ def shared():
 
 @pytest.mark.parametrize(("name", "value"), [("top_k", 0), ("top_k", 11), ("num_mc_samples", 0)])
 def test_numbers_that_make_no_sense_are_refused(model, name, value):
-    with pytest.raises(ValueError, match="top_k is 1 to 10 and num_mc_samples 1 or more"):
+    with pytest.raises(ValueError, match="top_k must be 1 to 10 and num_mc_samples 1 or more"):
         predicted(model, TEXTS, **{name: value})
 
 

@@ -27,7 +27,7 @@ PARTS = ("fluency", "coherence", "medical_relevance")
 
 @pytest.fixture(scope="module")
 def realism() -> Any:
-    return import_module("phaita.utils.realism_scorer")
+    return import_module("phaita.models.realism")
 
 
 @pytest.fixture(scope="module")

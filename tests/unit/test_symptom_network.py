@@ -103,7 +103,7 @@ BROKEN = [
     ("p = 0.85,", "p = 1.0,", 'conditions."J45.9".symptoms.wheezing.p: '),
     ("p = 0.85,", "p = 0.0,", 'conditions."J45.9".symptoms.wheezing.p: '),
     ("p = 0.85,", "p = nan,", 'conditions."J45.9".symptoms.wheezing.p: '),
-    ("p = 0.85,", "q = 0.85,", 'conditions."J45.9".symptoms.wheezing.q: there is no such key'),
+    ("p = 0.85,", "q = 0.85,", 'conditions."J45.9".symptoms.wheezing.q: unknown key'),
     ('0.85, source = "gina"', '0.85, source = "none"', "wheezing: no source 'none'"),
     ('case_name = "cough_variant_asthma"', "", 'conditions."J45.9".rare[0].case_name: '),
     ("weight = 0.05", "weight = 0.99", 'conditions."J45.9".rare: the weights'),

@@ -263,8 +263,8 @@ BROKEN = [
     ('label = "Fever"', "label = 3", "fever.label"),
     ('label = "Fever"', 'label = "Fever"\nextra = 1', "fever.extra"),
     ('"one sneeze after another", ', "", "sneezing.phrases"),
-    ('"pyrexia"', '"..."', "fever: '...' has no word"),
-    ('"pyrexia"', '"Wheezing"', "'wheezing' stands for both fever and wheezing"),
+    ('"pyrexia"', '"..."', "fever: '...' has no words"),
+    ('"pyrexia"', '"Wheezing"', "'wheezing' is a wording of both fever and wheezing"),
     ("[fever]", "[Fever]", "Fever.id"),
     ("[fever]", "[fever", "not TOML"),
 ]

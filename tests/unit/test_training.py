@@ -125,7 +125,7 @@ def test_what_is_trained_is_what_forward_answers(taught, torch):
     symptoms = import_module("phaita.data.symptoms")
     model, _ = taught()
     there = texts.Texts(model, FEW.test, texts.Encodings(model), symptoms.find_symptoms)
-    conditions, fluent = texts.answers(model, there)
+    conditions, fluent = texts.predict(model, there)
     answered = model([one.text for one in FEW.test])
     torch.testing.assert_close(conditions, answered["diagnosis_logits"].softmax(-1))
     torch.testing.assert_close(fluent, answered["discriminator_scores"].squeeze(-1))
@@ -187,7 +187,7 @@ def test_the_state_of_another_training_is_refused(taught, tmp_path, what):
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"PK\x03\x04 cut off"])
 def test_a_damaged_state_is_refused(taught, tmp_path, content):
     (tmp_path / "one.pt").write_bytes(content)
-    with pytest.raises(InvalidFile, match=r"one\.pt: no state of a training run"):
+    with pytest.raises(InvalidFile, match=r"one\.pt: not the state of a training run"):
         taught(state=tmp_path / "one.pt")
 
 

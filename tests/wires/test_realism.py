@@ -31,7 +31,7 @@ TEXTS = ["I have a fever. And a dry cough.", "wheezing", "", "The stock market f
 
 @pytest.fixture(scope="module")
 def realism() -> ModuleType:
-    return import_module("phaita.utils.realism_scorer")
+    return import_module("phaita.models.realism")
 
 
 @pytest.fixture(scope="module")

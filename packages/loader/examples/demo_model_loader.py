@@ -23,9 +23,9 @@ from pathlib import Path
 
 from phaita.models.discriminator import DiagnosisDiscriminator
 from phaita.models.generator import ComplaintConfig, ComplaintGenerator, SymptomGenerator
+from phaita.models.realism import RealismScorer
 from phaita.training import train_discriminator
 from phaita.utils.config import DataConfig, TrainingConfig
-from phaita.utils.realism_scorer import RealismScorer
 from phaita_loader import Backoff, Hub, LoaderError, ModelRequest, Policy, fetch, load, plan, robust_model_download
 
 QUICK = Policy(attempts=4, backoff=Backoff(first=0.1))

@@ -1,1 +1,1 @@
-"""What the models know of medicine, as data files and their readers. Estimates, and not a medical device."""
+"""The medical data of the models, as files and their readers. Estimates, and not a medical device."""

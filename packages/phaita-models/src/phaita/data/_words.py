@@ -1,7 +1,7 @@
-"""A text as words, and the known terms among them.
+"""Split a text into normalized words, and find the known terms among them.
 
-Case, apostrophes, hyphens, spaces, a leading article, a final s, words of degree such as "very", and whose symptom it
-is make no difference.
+The comparison ignores case, apostrophes, hyphens, spaces, a leading article, a final s, words of degree such as "very",
+and the person (my, her).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ __all__ = ["Found", "Term", "Word", "find_terms", "normalized", "words_of"]
 
 _WORD = re.compile(r"\d+(?:[.,:]\d+)+|[^\W_]+(?:['\u2019\u02bc][^\W_]+)*")
 _APOSTROPHES = re.compile(r"['\u2019\u02bc]")
-# A hyphen stands where a space may; across any other mark two words belong to different things.
-_JOINS = re.compile(r"\s+|\s*[-\u2010\u2011]\s*")
-_ENDS = re.compile(r"[.;:!?\u2026\n]|\u2014|\s[-\u2013]\s")
+# A hyphen may replace a space; no term extends across any other mark.
+_SAME_RUN = re.compile(r"\s+|\s*[-\u2010\u2011]\s*")
+_CLAUSE_END = re.compile(r"[.;:!?\u2026\n]|\u2014|\s[-\u2013]\s")
 _PRONOUNS = {
     **dict.fromkeys(("her", "him", "his", "its", "me", "our", "their", "them", "us", "your"), "my"),
     **dict.fromkeys(("he", "she", "they", "we", "you"), "i"),
@@ -24,15 +24,15 @@ _PRONOUNS = {
     **dict.fromkeys(("they've", "we've", "you've"), "i've"),
 }
 _ARTICLES = frozenset({"a", "an", "the"})
-# They say how bad it is, not what it is.
+# They state the degree, not the symptom.
 _DEGREES = frozenset({"extremely", "pretty", "quite", "rather", "really", "terribly", "very"})
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word at the characters [start, end).
+    """One word, at the characters [start, end) of the text.
 
-    run, clause, comma: how many of such breaks come before it. A term is said without a break in its run.
+    run, clause, comma: the number of breaks of that kind before it. All words of a term have the same run.
     """
 
     text: str
@@ -45,7 +45,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What a sequence of words means: a kind, and the symptom if it is one."""
+    """The meaning of a sequence of words: its kind, and for a symptom its id."""
 
     kind: str
     symptom: str = ""
@@ -53,7 +53,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A term at the words [first, end)."""
+    """A term found at the words [first, end)."""
 
     term: Term
     first: int
@@ -61,28 +61,28 @@ class Found:
 
 
 def words_of(text: str) -> list[Word]:
-    """The words of a text, in order; those of degree are passed over."""
+    """Return the words of a text, in order, without words of degree."""
     words: list[Word] = []
     end = run = clause = comma = 0
     for match in _WORD.finditer(text):
         gap = text[end : match.start()]
-        run += _JOINS.fullmatch(gap) is None
-        clause += _ENDS.search(gap) is not None
+        run += _SAME_RUN.fullmatch(gap) is None
+        clause += _CLAUSE_END.search(gap) is not None
         comma += "," in gap
         end = match.end()
-        if (plain := _plain(match[0])) not in _DEGREES:
+        if (plain := _normalize(match[0])) not in _DEGREES:
             words.append(Word(plain, match.start(), end, run, clause, comma))
     return words
 
 
 def normalized(phrase: str) -> tuple[str, ...]:
-    """A phrase as it is compared: plain words, without a leading article."""
+    """Return a phrase as it is compared: normalized words, without a leading article."""
     words = tuple(word.text for word in words_of(phrase))
     return words[1:] if words[:1] and words[0] in _ARTICLES else words
 
 
 def find_terms(words: list[Word], terms: Mapping[tuple[str, ...], Term]) -> list[Found]:
-    """The terms among the words, none overlapping another: of two that would, the longer one, then the earlier."""
+    """Return the terms among the words, without overlaps: the longer term wins, then the earlier one."""
     free = [True] * len(words)
     found = []
     for one in sorted(_candidates(words, terms), key=lambda one: (one.first - one.end, one.first)):
@@ -104,8 +104,8 @@ def _candidates(words: list[Word], terms: Mapping[tuple[str, ...], Term]) -> Ite
                 yield Found(term, first, end)
 
 
-def _plain(word: str) -> str:
+def _normalize(word: str) -> str:
     folded = _APOSTROPHES.sub("'", word).casefold()
     plain = _PRONOUNS.get(folded, folded).replace("'", "")
-    # "She breathes" is "I breathe", and one swollen leg is two.
+    # "She breathes" equals "I breathe", and "swollen legs" equals "swollen leg".
     return plain[:-1] if len(plain) > 3 and plain.endswith("s") and not plain.endswith(("is", "ss", "us")) else plain

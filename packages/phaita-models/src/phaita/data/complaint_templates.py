@@ -1,4 +1,4 @@
-"""Sentence templates, the words that fill them beside the symptoms, and how one is filled."""
+"""Sentence templates, the words that fill them beside the symptoms, and the filling itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 @dataclass(frozen=True, slots=True)
 class Person(Strict):
-    """The patient in another's mouth: "my son", "he", "his", "him"."""
+    """The words with which a caller speaks of the patient: "my son", "he", "his", "him"."""
 
     who: Text
     he: Text
@@ -39,7 +39,8 @@ class Person(Strict):
     him: Text
 
     def said_of(self, phrase: str) -> str:
-        """A phrase as another says it: "when I breathe" becomes "when he breathes"."""
+        """Return a phrase in the words of a caller: "when I breathe" becomes "when he breathes"."""
+        # "I am" first: the next rule would make "ams" of it.
         phrase = re.sub(r"\bI am\b", f"{self.he} is", phrase)
         phrase = re.sub(r"\bI (\w+)", rf"{self.he} \1s", phrase)
         return re.sub(r"\bmy\b", self.his, re.sub(r"\bme\b", self.him, phrase))
@@ -47,11 +48,11 @@ class Person(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Templates(Strict):
-    """The file. Raises ValueError for a template that can't be filled, and where the lexicon has other phrases.
+    """The contents of the templates' file. Raises ValueError for an invalid template or an unknown phrase.
 
     when: moments. not_said: the lexicon's phrases that patients don't use. severity: sentences by severity.
-    people: whom a caller speaks of, by "infant", "child" and "elderly".
-    patient, caller: templates by id, in whose mouth they belong.
+    people: the words for the patient of a caller, by "infant", "child" and "elderly".
+    patient, caller: templates by id, for a patient and for a caller.
     """
 
     when: Texts
@@ -62,20 +63,20 @@ class Templates(Strict):
     caller: Annotated[dict[str, Text], Field(min_length=2)]
 
     def __post_init__(self) -> None:
-        _same("severity", self.severity, SEVERITIES)
-        _same("people", self.people, _PEOPLE)
-        if strange := set(self.not_said) - {phrase for one in lexicon().values() for phrase in one.phrases}:
-            raise ValueError(f"not_said: no phrase of the lexicon: {', '.join(sorted(strange))}")
+        _check_keys("severity", self.severity, SEVERITIES)
+        _check_keys("people", self.people, _PEOPLE)
+        if unknown := set(self.not_said) - {phrase for one in lexicon().values() for phrase in one.phrases}:
+            raise ValueError(f"not_said: not phrases of the lexicon: {', '.join(sorted(unknown))}")
         if few := [symptom for symptom, said in self.said.items() if len(said) < 2]:
-            raise ValueError(f"not_said: leaves fewer than two phrases of {', '.join(few)}")
+            raise ValueError(f"not_said: must leave two or more phrases of {', '.join(few)}")
         if twice := set(self.patient) & set(self.caller):
-            raise ValueError(f"caller: the patient has {', '.join(sorted(twice))} too")
+            raise ValueError(f"caller: ids that `patient` has too: {', '.join(sorted(twice))}")
         for id_, text in self.patient.items():
-            _check(f"patient.{id_}", text, _SLOTS)
+            _check_template(f"patient.{id_}", text, _SLOTS)
         for id_, text in self.caller.items():
-            _check(f"caller.{id_}", text, {*_SLOTS, "who", "he"})
+            _check_template(f"caller.{id_}", text, {*_SLOTS, "who", "he"})
             if "{who}" not in _OPTIONAL.sub("", text):
-                raise ValueError(f"caller.{id_}: does not say, outside of brackets, {{who}} it is about")
+                raise ValueError(f"caller.{id_}: must have {{who}} outside of brackets")
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -84,52 +85,53 @@ class Templates(Strict):
 
     @property
     def said(self) -> dict[str, tuple[str, ...]]:
-        """By symptom, the lexicon's phrases that patients use: two at least."""
+        """The lexicon's phrases that patients use, by symptom: two or more each."""
         hidden = set(self.not_said)
         return {one.id: tuple(phrase for phrase in one.phrases if phrase not in hidden) for one in lexicon().values()}
 
 
 @cache
 def sentence_templates() -> Templates:
-    """The templates of this package. Raises InvalidFile."""
+    """Return the templates of this package. Raises InvalidFile."""
     return read_templates(FILE)
 
 
 def read_templates(path: Path) -> Templates:
-    """The templates of a file of that form. Raises InvalidFile."""
+    """Read the templates from a file. Raises InvalidFile."""
     return read_toml(path, Templates)
 
 
 def filled(template: str, slots: Mapping[str, str]) -> str:
-    """The template's text; brackets with an empty slot go, and each sentence begins with a capital letter."""
+    """Fill a template: drop brackets with an empty slot, and capitalise each sentence."""
 
-    def kept(optional: re.Match[str]) -> str:
+    def fill_optional(optional: re.Match[str]) -> str:
         return optional[1] if all(slots[slot] for slot in _SLOT.findall(optional[1])) else ""
 
-    text = _OPTIONAL.sub(kept, template).format_map(slots)
+    text = _OPTIONAL.sub(fill_optional, template).format_map(slots)
     return _SENTENCE_START.sub(lambda start: start[0].upper(), text)
 
 
 def listed(phrases: Sequence[str]) -> str:
-    """All in one phrase, with a comma before the last "and" where a phrase has an "and" or a comma of its own."""
+    """Join phrases by commas and "and"; with a comma before "and" if a phrase contains an "and" or a comma."""
     if len(phrases) < 2:
         return "".join(phrases)
     nested = any(" and " in phrase or "," in phrase for phrase in phrases)
     return f"{', '.join(phrases[:-1])}{',' if nested else ''} and {phrases[-1]}"
 
 
-def _check(place: str, text: str, known: Collection[str]) -> None:
+def _check_template(place: str, text: str, known: Collection[str]) -> None:
     slots, needed = _SLOT.findall(text), _SLOT.findall(_OPTIONAL.sub("", text))
-    if strange := [slot for slot in slots if slot not in known]:
-        raise ValueError(f"{place}: no such slot: {', '.join(strange)}")
+    if unknown := [slot for slot in slots if slot not in known]:
+        raise ValueError(f"{place}: unknown slot: {', '.join(unknown)}")
+    # A complaint always has a main symptom, and may have no others.
     if slots.count("main") != 1 or "main" not in needed or slots.count("also") != 1 or "also" in needed:
-        raise ValueError(f"{place}: holds {{main}} once, outside of brackets, and {{also}} once, inside")
+        raise ValueError(f"{place}: must have {{main}} once, outside of brackets, and {{also}} once, inside")
     if {"severity", "age"} & set(needed):
-        raise ValueError(f"{place}: {{severity}} and {{age}} are not always there, so they stand in brackets")
+        raise ValueError(f"{place}: {{severity}} and {{age}} may be empty, so they must be in brackets")
     if re.search(r"[{}\[\]]", _SLOT.sub("", _OPTIONAL.sub(r"\1", text))):
-        raise ValueError(f"{place}: a bracket or a brace is not closed, or nested")
+        raise ValueError(f"{place}: a bracket or a brace is nested or not closed")
 
 
-def _same(place: str, given: Collection[str], wanted: Collection[str]) -> None:
+def _check_keys(place: str, given: Collection[str], wanted: Collection[str]) -> None:
     if set(given) != set(wanted):
-        raise ValueError(f"{place}: has {', '.join(given)}; it needs {', '.join(wanted)}")
+        raise ValueError(f"{place}: has {', '.join(given)}; it must have {', '.join(wanted)}")

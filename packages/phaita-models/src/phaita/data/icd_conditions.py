@@ -24,7 +24,7 @@ Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_len
 
 
 class AgeRange(NamedTuple):
-    """Years of life, both ends included."""
+    """A range of ages in years, both ends included."""
 
     youngest: Annotated[int, Field(ge=0)]
     oldest: Annotated[int, Field(le=130)]
@@ -32,12 +32,12 @@ class AgeRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Condition(Strict):
-    """One condition; `condition["symptoms"]` answers as `condition.symptoms` does.
+    """A condition; `condition["symptoms"]` is the same as `condition.symptoms`.
 
     symptoms: ids of the lexicon, the most characteristic first.
     severity_indicators: findings that call for urgent care in this condition.
-    lay_terms: how patients, or who calls for them, put it.
-    age_ranges: where it is met most often; other ages are not excluded.
+    lay_terms: the words of patients and callers.
+    age_ranges: the ages at which it is most common; other ages are possible.
     """
 
     code: Annotated[str, Field(pattern=r"^[A-Z]\d\d(\.\d+)?$")]
@@ -56,45 +56,45 @@ class Condition(Strict):
 
 
 class RespiratoryConditions:
-    """The ten conditions; the file is read once. Each method raises InvalidFile where it can't be meant."""
+    """The ten conditions; their file is read once. Each method raises InvalidFile if the file is invalid."""
 
     @classmethod
     def get_all_conditions(cls) -> dict[str, Condition]:
-        """Every condition by code, in the file's order, which is the label order of the discriminator."""
+        """Return every condition by code, in the file's order, which is the label order of the discriminator."""
         return dict(_conditions())
 
     @classmethod
     def get_condition_by_code(cls, code: str) -> Condition:
-        """One condition. Raises UnknownCode, a KeyError and ValueError that lists the codes."""
+        """Return one condition. Raises UnknownCode, a KeyError and ValueError that lists the codes."""
         if code not in _conditions():
             raise UnknownCode(code, _conditions())
         return _conditions()[code]
 
     @classmethod
     def get_symptoms_for_condition(cls, code: str) -> list[str]:
-        """Ids of the condition's symptoms, the most characteristic first. Raises UnknownCode."""
+        """Return the ids of the condition's symptoms, the most characteristic first. Raises UnknownCode."""
         return list(cls.get_condition_by_code(code).symptoms)
 
     @classmethod
     def get_lay_terms_for_condition(cls, code: str) -> list[str]:
-        """How patients put it. Raises UnknownCode."""
+        """Return the condition's lay terms. Raises UnknownCode."""
         return list(cls.get_condition_by_code(code).lay_terms)
 
     @classmethod
     def get_random_condition(cls, rng: random.Random | None = None) -> tuple[str, Condition]:
-        """Any of them, each as likely, with its code; without `rng`, by the generator that `random.seed` sets."""
+        """Draw a condition and its code, each equally likely; without `rng`, from the global generator."""
         choose = random.choice if rng is None else rng.choice
         return choose(list(_conditions().items()))
 
 
 def read_conditions(path: Path) -> dict[str, Condition]:
-    """A file of conditions, whose symptoms are all in the lexicon. Raises InvalidFile."""
-    conditions = read_toml(path, dict[str, Condition], named="code")
+    """Read conditions from a file. Raises InvalidFile, also for a symptom that is not in the lexicon."""
+    conditions = read_toml(path, dict[str, Condition], key_field="code")
     for condition in conditions.values():
         if len(set(condition.symptoms)) < len(condition.symptoms):
-            raise InvalidFile(f'{path}: "{condition.code}".symptoms: one stands there twice')
+            raise InvalidFile(f'{path}: "{condition.code}".symptoms: one is there twice')
         if any(one.youngest > one.oldest for one in condition.age_ranges):
-            raise InvalidFile(f'{path}: "{condition.code}".age_ranges: the youngest comes first')
+            raise InvalidFile(f'{path}: "{condition.code}".age_ranges: the youngest age must come first')
     return conditions
 
 

@@ -1,4 +1,4 @@
-"""The figures of the symptom network; phaita.models.bayesian_network makes probabilities of them."""
+"""The figures of the symptom network, from which phaita.models.bayesian_network computes probabilities."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Factors = dict[SymptomId, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]
 
 @dataclass(frozen=True, slots=True)
 class Estimate(Strict):
-    """The probability of a symptom in a typical patient of moderate severity, and the key of what it rests on."""
+    """The probability of a symptom in a typical patient of moderate severity, and the key of its source."""
 
     p: Probability
     source: str
@@ -57,7 +57,7 @@ class Estimate(Strict):
 
 @dataclass(frozen=True, slots=True)
 class RareCase(Strict):
-    """A presentation of its own. weight: its share of the condition's presentations. age_groups: who can have it."""
+    """A rare presentation. weight: its share of the condition's presentations. age_groups: those that can have it."""
 
     case_name: str
     symptoms: Annotated[tuple[SymptomId, ...], Field(min_length=1)]
@@ -67,7 +67,7 @@ class RareCase(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Presentations(Strict):
-    """How one condition shows itself."""
+    """The presentations of one condition: its symptoms, and its rare cases."""
 
     symptoms: dict[SymptomId, Estimate]
     rare: tuple[RareCase, ...] = ()
@@ -75,7 +75,7 @@ class Presentations(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Comorbidity(Strict):
-    """factors: of the odds of a symptom. causes: probabilities of what it brings by itself. code: its own, if any."""
+    """A comorbidity. factors: of a symptom's odds. causes: probabilities of its own symptoms. code: as a condition."""
 
     factors: Factors = field(default_factory=dict)
     causes: dict[SymptomId, Probability] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Comorbidity(Strict):
 
 @dataclass(frozen=True, slots=True)
 class SymptomNetwork(Strict):
-    """Every figure. Raises ValueError where they leave out a condition, a symptom, a source or a modifier."""
+    """All figures. Raises ValueError for a missing or unknown condition, symptom, source or modifier."""
 
     sources: dict[str, str]
     conditions: dict[str, Presentations]
@@ -93,36 +93,38 @@ class SymptomNetwork(Strict):
     comorbidities: dict[str, Comorbidity]
 
     def __post_init__(self) -> None:
-        # A symptom without a figure would never be drawn, and nobody would notice.
+        # A symptom without a figure would never be drawn, without any error.
         conditions = RespiratoryConditions.get_all_conditions()
-        _same("conditions", self.conditions, conditions)
-        _same("age_groups", self.age_groups, AGE_GROUPS)
-        _same("severities", self.severities, SEVERITIES)
-        _same("comorbidities", self.comorbidities, COMORBIDITIES)
+        _check_keys("conditions", self.conditions, conditions)
+        _check_keys("age_groups", self.age_groups, AGE_GROUPS)
+        _check_keys("severities", self.severities, SEVERITIES)
+        _check_keys("comorbidities", self.comorbidities, COMORBIDITIES)
         for name, one in self.comorbidities.items():
             if one.code not in {None, *conditions}:
-                raise ValueError(f"comorbidities.{name}.code: no condition has the code {one.code!r}")
-        for code, shown in self.conditions.items():
-            _same(f'conditions."{code}".symptoms', shown.symptoms, conditions[code].symptoms)
-            for symptom, estimate in shown.symptoms.items():
+                raise ValueError(f"comorbidities.{name}.code: unknown condition code {one.code!r}")
+        for code, presentations in self.conditions.items():
+            _check_keys(f'conditions."{code}".symptoms', presentations.symptoms, conditions[code].symptoms)
+            for symptom, estimate in presentations.symptoms.items():
                 if estimate.source not in self.sources:
                     raise ValueError(f'conditions."{code}".symptoms.{symptom}: no source {estimate.source!r}')
-            if sum(case.weight for case in shown.rare) >= 1.0:
-                raise ValueError(f'conditions."{code}".rare: the weights leave nothing to the standard presentation')
+            if sum(case.weight for case in presentations.rare) >= 1.0:
+                raise ValueError(
+                    f'conditions."{code}".rare: the weights must leave a share for the standard presentation'
+                )
 
 
 @cache
 def symptom_network() -> SymptomNetwork:
-    """The figures of this package. Raises InvalidFile."""
+    """Return the figures of this package. Raises InvalidFile."""
     return read_network(FILE)
 
 
 def read_network(path: Path) -> SymptomNetwork:
-    """The figures of a file of that form. Raises InvalidFile."""
+    """Read the figures from a file. Raises InvalidFile."""
     return read_toml(path, SymptomNetwork)
 
 
-def _same(place: str, given: Collection[str], wanted: Collection[str]) -> None:
+def _check_keys(place: str, given: Collection[str], wanted: Collection[str]) -> None:
     for reason, names in (("missing", set(wanted) - set(given)), ("unknown", set(given) - set(wanted))):
         if names:
             raise ValueError(f"{place}: {reason}: {', '.join(sorted(names))}")

@@ -53,11 +53,11 @@ Written by phaita-models {version}.
 """
 
 _UNTRAINED = """\
-The heads are **untrained**: any diagnosis would be a random one, and `predict_diagnosis` refuses to give it."""
+The heads are **untrained**: any diagnosis would be random, and `predict_diagnosis` raises an error."""
 
 
 def card(checkpoint: Checkpoint[Any]) -> str:
-    """The README.md of a checkpoint: what it is, what it was trained on, and its limits."""
+    """Return the README.md of a checkpoint: the model, its training data and its limits."""
     config, graph = checkpoint.config, checkpoint.graph
     at = f" (commit {config.revision})" if config.revision else ""
     return _CARD.format(

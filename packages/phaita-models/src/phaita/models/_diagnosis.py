@@ -1,4 +1,4 @@
-"""What the network says of a complaint, as a person can read it."""
+"""Diagnoses: the discriminator's probabilities as records for people."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["Diagnosis", "diagnoses"]
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One condition for one complaint. An estimate by a model, never a finding.
+    """One condition for one complaint: a model's estimate, not a medical finding.
 
-    probability: the mean over the Monte Carlo samples, else the one value.
-    interval: percentiles of the samples, widened to hold the probability; without samples both ends are that.
-    uncertainty: the entropy of the probabilities of all conditions, as a share of the highest there is: 0 is sure,
-        1 is no idea; the same in all of a complaint's records.
+    probability: the mean over the Monte Carlo samples, or the single value without sampling.
+    interval: percentiles of the samples, widened to include the probability; without sampling both ends equal it.
+    uncertainty: the entropy of the probabilities of all conditions, as a share of its maximum: 0 is certain, 1 is a
+        uniform distribution; the same in all of a complaint's records.
     evidence: the symptoms found in the text, negated ones marked; the same in all of a complaint's records.
-    abstained: not to be relied on, because the probability is below the threshold, or because the text names no
-        symptom that is present (an empty one never does).
-    truncated: the text is longer than what the encoder reads, which saw its beginning only.
+    abstained: True if the record must not be relied on, because the probability is below the threshold, or because
+        the text (an empty one, for example) names no symptom that is present.
+    truncated: True if the text is longer than the encoder's limit, so that only its beginning was read.
     """
 
     code: str
@@ -48,12 +48,12 @@ def diagnoses(
     interval: float,
     abstain_below: float,
 ) -> list[tuple[Diagnosis, ...]]:
-    """The likeliest conditions of each complaint, the likeliest first, by samples of all probabilities [M, B, K]."""
+    """Return the likeliest conditions of each complaint, likeliest first, from probabilities of M samples [M, B, K]."""
     means = samples.mean(0)  # [B, K]
     low, high = torch.quantile(samples, samples.new_tensor([0.5 - interval / 2, 0.5 + interval / 2]), dim=0)  # [B, K]
     columns = torch.stack([means, low.minimum(means), high.maximum(means)], dim=-1).tolist()  # [B, K, 3]
     entropy = torch.special.entr(means).sum(-1) / math.log(len(labels))  # [B]
-    told = zip(columns, entropy.clamp(0.0, 1.0).tolist(), evidence, truncated, strict=True)
+    per_complaint = zip(columns, entropy.clamp(0.0, 1.0).tolist(), evidence, truncated, strict=True)
     return [
         tuple(
             Diagnosis(
@@ -63,13 +63,13 @@ def diagnoses(
                 interval=(lowest, highest),
                 uncertainty=uncertainty,
                 evidence=matches,
-                # So that a probability that is no number is abstained from.
+                # `not >=` rather than `<`, so that NaN abstains.
                 abstained=not (probability >= abstain_below and any(not match.negated for match in matches)),
                 truncated=cut,
             )
             for (code, name), (probability, lowest, highest) in _ranked(labels, values)[:top_k]
         )
-        for values, uncertainty, matches, cut in told
+        for values, uncertainty, matches, cut in per_complaint
     ]
 
 

@@ -1,7 +1,7 @@
-"""From a complaint in a patient's words to ranked respiratory conditions, or to none. Not a medical device.
+"""Rank respiratory conditions for a complaint in a patient's words, or abstain. Not a medical device.
 
-A text encoder reads the words, graph attention the symptoms that they name; two heads tell the condition, and whether
-the complaint was written by a person or generated.
+A text encoder reads the words, graph attention the symptoms that they name. One head ranks the conditions, the other
+scores whether a person wrote the complaint or it was generated.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from phaita.models import _checkpoint
 from phaita.models._card import card
 from phaita.models._checkpoint import Checkpoint, TrainingRecord
 from phaita.models._diagnosis import Diagnosis, diagnoses
-from phaita.models._fusion import Fusion
+from phaita.models._encoder import encoder_config, load_cached_encoder, mean_pool, remove_pooler, tokenize
 from phaita.models._graph import GraphEncoder, SymptomGraph
-from phaita.utils._encoder import cached_encoder, configuration, drop_pooler, pooled, tokenized
-from phaita.utils._inference import evaluating
-from phaita.utils._loading import deadline_of
+from phaita.models._heads import Fusion
+from phaita.models._inference import evaluating
+from phaita.models._loading import deadline_of
 from phaita.utils.config import Config
 from phaita_loader import Hub, InitialisationError, ModelRequest, Policy, fetch, verify
 
@@ -39,21 +39,21 @@ _DEFAULT_ENCODER = "microsoft/deberta-v3-base"
 
 @dataclass(frozen=True, slots=True)
 class DiscriminatorConfig:
-    """Sizes that a model is built with, and how its answers are read.
+    """The sizes of a model and the settings of its answers.
 
-    encoder: the text encoder's repo; None is microsoft/deberta-v3-base for `from_pretrained`, and not known elsewhere.
+    encoder: the text encoder's repo; None is microsoft/deberta-v3-base for `from_pretrained`, else unknown.
     revision: the encoder's commit, once it is loaded.
-    max_length: tokens of a text that are read, as far as the encoder has positions for them; the rest is not.
-    use_graph: False leaves the graph out, to see what it adds.
-    node_size, graph_heads, graph_layers: of the attention; `graph_heads` divides `node_size`.
-    fusion_size: the hidden layer that text and graph share. dropout: before it and after it.
-    mc_dropout: whether `predict_diagnosis` samples with dropout on, unless the call says.
-    interval: share of the Monte Carlo samples that a record's interval holds.
-    abstain_below: a record of a lower probability is marked as abstained. The default is a starting value: choose
-        one on held-out data.
-    batch_size: texts that are encoded at a time.
+    max_length: tokens read of a text, or fewer if the encoder has fewer positions; the rest is truncated.
+    use_graph: False leaves the graph out, to measure its effect.
+    node_size, graph_heads, graph_layers: of the attention; `graph_heads` must divide `node_size`.
+    fusion_size: width of the hidden layer over text and graph. dropout: before and after it.
+    mc_dropout: True samples with dropout in `predict_diagnosis`; a call can override it.
+    interval: share of the Monte Carlo samples inside a record's interval.
+    abstain_below: records of a lower probability are marked as abstained. The default is a starting value: choose one
+        on held-out data.
+    batch_size: texts encoded at a time.
 
-    Raises ValueError for a value that makes no sense.
+    Raises ValueError for an invalid value.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -86,23 +86,22 @@ class DiscriminatorConfig:
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        """What the package's configuration says of this model; the rest has its defaults."""
-        asked = config.model
+        """Return the package's settings for this model; the other fields have their defaults."""
+        settings = config.model
         return cls(
-            encoder=asked.deberta_model,
-            max_length=asked.max_length,
-            node_size=asked.gnn_hidden,
-            graph_heads=asked.gnn_heads,
-            dropout=asked.dropout,
-            mc_dropout=asked.mc_dropout,
+            encoder=settings.deberta_model,
+            max_length=settings.max_length,
+            node_size=settings.gnn_hidden,
+            graph_heads=settings.gnn_heads,
+            dropout=settings.dropout,
+            mc_dropout=settings.mc_dropout,
         )
 
 
 class DiagnosisDiscriminator(nn.Module):
     """A text encoder and the symptom graph, fused, with two heads.
 
-    `trained_on` is None until the heads are trained: whoever trains them sets it. `save_pretrained` keeps it, a
-    `state_dict` does not.
+    `trained_on` is None until training sets it. `save_pretrained` saves it, a `state_dict` does not.
     """
 
     def __init__(
@@ -114,10 +113,10 @@ class DiagnosisDiscriminator(nn.Module):
         graph: SymptomGraph | None = None,
         trained_on: TrainingRecord | None = None,
     ) -> None:
-        """Around an encoder of transformers that exists; nothing is downloaded. The heads are drawn at random.
+        """Build the model around a given encoder of transformers, with random heads; nothing is downloaded.
 
-        The encoder gives `last_hidden_state`; it becomes a part of this model, and its pooler, which nothing here
-        would use or train, is taken out. `graph`: today's of conditions and lexicon unless a checkpoint has its own.
+        The encoder must return `last_hidden_state`. It becomes a part of this model, and its pooler, which would not be
+        used or trained, is removed. `graph`: by default that of this version's conditions and lexicon.
         """
         super().__init__()
         self.config = config or DiscriminatorConfig()
@@ -125,7 +124,7 @@ class DiagnosisDiscriminator(nn.Module):
         self.trained_on = trained_on
         self.tokenizer = tokenizer
         self.encoder = encoder
-        drop_pooler(encoder)
+        remove_pooler(encoder)
         width = encoder.config.hidden_size
         self.norm = nn.LayerNorm(width)
         self.graph = self._graph_encoder() if self.config.use_graph else None
@@ -147,17 +146,18 @@ class DiagnosisDiscriminator(nn.Module):
         config: DiscriminatorConfig | Config | None = None,
         device: str | torch.device | None = None,
     ) -> Self:
-        """A model in evaluation mode from a checkpoint (a folder or a repo), or around the text encoder of that name.
+        """Load a checkpoint (a folder or a repo), or build a model around a text encoder; in evaluation mode.
 
-        Without a name it is the config's encoder, else microsoft/deberta-v3-base. A checkpoint brings its own config,
-        its tokenizer and its symptom graph; around a plain encoder the heads are untrained. Everything is fetched and
-        checked by phaita_loader, as `policy` and `hub` say, from one commit.
+        The default name is the config's encoder, else microsoft/deberta-v3-base. A checkpoint has its own config,
+        tokenizer and symptom graph; on a plain encoder the heads are untrained. phaita_loader fetches and verifies
+        everything, from one commit, with `policy` and `hub`.
 
-        Raises ModelDownloadError where the bytes can't be had; InitialisationError where they make no model, are of a
-        newer format or of other conditions; ValueError for a name that can't be meant, or a config beside a checkpoint.
+        Raises ModelDownloadError if the download fails; InitialisationError if the files make no model, have a newer
+        format or other conditions; ValueError for an invalid name, or for a config beside a checkpoint.
         """
         config = DiscriminatorConfig.of(config) if isinstance(config, Config) else config
         name = model_name or (config and config.encoder) or _DEFAULT_ENCODER
+        # A path object always means a folder, a string only if the folder exists.
         if Path(name).is_dir() or not isinstance(name, str):
             model = cls._from_folder(Path(name), config)
         else:
@@ -173,13 +173,15 @@ class DiagnosisDiscriminator(nn.Module):
         snapshot = fetch(request, hub=hub, policy=policy, deadline=deadline)
         if not _checkpoint.is_checkpoint(snapshot.path):
             pinned = replace(request, revision=snapshot.commit)
-            loaded = cached_encoder(pinned, hub, policy, deadline)
-            known = replace(config or DiscriminatorConfig(), encoder=pinned.repo_id, revision=pinned.revision)
-            return cls(loaded.model, loaded.tokenizer, known)
+            loaded = load_cached_encoder(pinned, hub, policy, deadline)
+            pinned_config = replace(config or DiscriminatorConfig(), encoder=pinned.repo_id, revision=pinned.revision)
+            return cls(loaded.model, loaded.tokenizer, pinned_config)
+        # An encoder is verified by `load`, a checkpoint is built here.
         verify(snapshot, hub.cache_dir)
         try:
             return cls._from_folder(snapshot.path, config)
         except InitialisationError as error:
+            # Raised for a folder of the cache: users know the repo's name.
             error.filled(request=request)
             raise
 
@@ -187,20 +189,20 @@ class DiagnosisDiscriminator(nn.Module):
     def _from_folder(cls, folder: Path, config: DiscriminatorConfig | None) -> Self:
         checkpoint = _checkpoint.read(folder, Checkpoint[DiscriminatorConfig])
         if config is not None:
-            raise ValueError("a checkpoint brings its own config; once it is loaded, set `model.config`")
+            raise ValueError("a checkpoint has its own config; to change it, set `model.config` after loading")
         encoder, tokenizer = _checkpoint.read_encoder(folder, checkpoint)
         model = cls(encoder, tokenizer, checkpoint.config, graph=checkpoint.graph, trained_on=checkpoint.trained_on)
         _checkpoint.read_weights(folder, model)
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write a checkpoint that `from_pretrained` builds without any other repo; one that is there is replaced.
+        """Write a checkpoint that `from_pretrained` loads without any other repo, replacing an existing one.
 
-        Weights (safetensors), description (JSON), tokenizer and model card. Raises OSError.
+        It has the weights (safetensors), a description (JSON), the tokenizer and a model card. Raises OSError.
         """
         checkpoint = Checkpoint(
             config=self.config,
-            encoder=configuration(self.encoder),
+            encoder=encoder_config(self.encoder),
             graph=self.symptom_graph,
             trained_on=self.trained_on,
         )
@@ -215,9 +217,9 @@ class DiagnosisDiscriminator(nn.Module):
         commit_message: str = "Add the discriminator",
         api: HfApi | None = None,
     ) -> str:
-        """Save to a repo on the Hub, which is made if it is not there; the commit's URL.
+        """Save to a repo on the Hub, which is created if missing; return the commit's URL.
 
-        `api` stands in for one with the token. Raises what huggingface_hub raises.
+        `api` replaces the client made with `token`. Raises the errors of huggingface_hub.
         """
         api = api or HfApi(token=token)
         with tempfile.TemporaryDirectory() as folder:
@@ -227,20 +229,20 @@ class DiagnosisDiscriminator(nn.Module):
 
     @property
     def trained(self) -> bool:
-        """Whether the heads have learned anything."""
+        """True if the heads are trained."""
         return self.trained_on is not None
 
     def forward(self, complaints: Sequence[str]) -> dict[str, Tensor]:
-        """Scores for a batch of complaints; gradients flow to every parameter that wants them.
+        """Return the scores of a batch of complaints, with gradients.
 
         `diagnosis_logits` [B, K], in the order of `symptom_graph.labels`; `discriminator_scores` [B, 1], probabilities
-        that the complaint was written by a person (1) and not generated (0), or of what training had stand for these
-        (`trained_on` says what). Raises ValueError for no complaints.
+        that a person wrote the complaint (1) and it was not generated (0), or of the two classes that training used
+        instead (see `trained_on`). Raises ValueError for an empty batch.
         """
-        texts = _texts(complaints)
+        texts = _check_texts(complaints)
         if not texts:
             raise ValueError("forward needs one complaint or more")
-        tokens, _ = self._tokens(texts)
+        tokens, _ = self._tokenize(texts)
         logits, realism = self.fusion(self._features(tokens, [find_symptoms(text) for text in texts]))
         return {"diagnosis_logits": logits, "discriminator_scores": torch.sigmoid(realism)}
 
@@ -254,24 +256,24 @@ class DiagnosisDiscriminator(nn.Module):
         allow_untrained: bool = False,
         seed: int | None = None,
     ) -> list[tuple[Diagnosis, ...]]:
-        """For each complaint its `top_k` likeliest conditions, the likeliest first. Not a medical device.
+        """Return the `top_k` likeliest conditions of each complaint, likeliest first. Not a medical device.
 
-        Monte Carlo dropout (Gal and Ghahramani, 2016): each text is encoded once, without dropout; what follows is
-        sampled. A sample thins the network in one way for all texts, so that with a `seed` a text's result does not
-        depend on the others; without one, torch's generator is drawn from. No mode or other state of the model
-        changes, so that threads may share one in evaluation mode. `use_mc_dropout` None is what the config says.
+        Monte Carlo dropout (Gal and Ghahramani, 2016): each text is encoded once, without dropout; the layers after it
+        are sampled. A sample uses one dropout mask for all texts, so that with a `seed` a text's result does not depend
+        on the others; without a seed, torch's global generator is used. The model's state does not change, so that
+        threads may share a model in evaluation mode. `use_mc_dropout` defaults to the config's `mc_dropout`.
 
-        Raises Untrained unless the heads are trained or `allow_untrained` says that any answer will do; ValueError.
+        Raises Untrained if the heads are untrained, unless `allow_untrained`; ValueError for an invalid number.
         """
         if not (self.trained or allow_untrained):
             raise Untrained(_UNTRAINED)
         if not 1 <= top_k <= len(self.symptom_graph.labels) or num_mc_samples < 1:
-            raise ValueError(f"top_k is 1 to {len(self.symptom_graph.labels)} and num_mc_samples 1 or more")
-        texts = _texts(complaints)
+            raise ValueError(f"top_k must be 1 to {len(self.symptom_graph.labels)} and num_mc_samples 1 or more")
+        texts = _check_texts(complaints)
         if not texts:
             return []
         evidence = [find_symptoms(text) for text in texts]
-        tokens, truncated = self._tokens(texts)
+        tokens, truncated = self._tokenize(texts)
         sampled = self.config.mc_dropout if use_mc_dropout is None else use_mc_dropout
         masks = self.fusion.masks(num_mc_samples, seed) if sampled else None
         with evaluating(self), torch.inference_mode():
@@ -289,7 +291,8 @@ class DiagnosisDiscriminator(nn.Module):
     def _samples(
         self, tokens: list[list[int]], evidence: list[tuple[Match, ...]], masks: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        """Probabilities, [M, B, K] (M is 1 without masks). Texts of about one length go together: padding costs."""
+        """Return probabilities, [M, B, K] (M is 1 without masks)."""
+        # By length: a batch of similar lengths has little padding, which costs as much time as text.
         order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         parts = []
         for start in range(0, len(order), self.config.batch_size):
@@ -301,24 +304,25 @@ class DiagnosisDiscriminator(nn.Module):
         return torch.cat(parts, dim=1)[:, back]
 
     def features(self, text: Tensor, states: Tensor) -> Tensor:  # [B, W], [B, S] -> [B, D]
-        """What the heads read, from encoded texts and the states of the symptoms in them (`symptom_graph.states`)."""
-        place = self.fusion.hidden.weight
-        features = [self.norm(text.to(place.dtype))]
+        """Return the heads' input, from encoded texts and the states of their symptoms (`symptom_graph.states`)."""
+        weight = self.fusion.hidden.weight
+        features = [self.norm(text.to(weight.dtype))]  # the encoder may have another dtype than the heads
         if self.graph is not None:
-            features.append(self.graph(states.to(place.device)))  # [B, F + K]
+            features.append(self.graph(states.to(weight.device)))  # [B, F + K]
         return torch.cat(features, dim=-1)
 
     def _features(self, tokens: list[list[int]], evidence: Sequence[tuple[Match, ...]]) -> Tensor:  # [B, D]
-        text = pooled(self.encoder, tokens, self.tokenizer.pad_token_id or 0)  # [B, W]
+        text = mean_pool(self.encoder, tokens, self.tokenizer.pad_token_id or 0)  # [B, W]
         return self.features(text, self.symptom_graph.states(evidence))
 
-    def _tokens(self, texts: list[str]) -> tuple[list[list[int]], list[bool]]:
-        return tokenized(self.encoder, self.tokenizer, texts, self.config.max_length)
+    def _tokenize(self, texts: list[str]) -> tuple[list[list[int]], list[bool]]:
+        return tokenize(self.encoder, self.tokenizer, texts, self.config.max_length)
 
 
-def _texts(complaints: Sequence[str]) -> list[str]:
+def _check_texts(complaints: Sequence[str]) -> list[str]:
+    # A text is a sequence of texts too: each letter would become a complaint.
     if isinstance(complaints, str):
-        raise TypeError("complaints are a list of texts, not one text")
+        raise TypeError("complaints must be a list of texts, not one text")
     for number, text in enumerate(complaints):
         if not isinstance(text, str):
             raise TypeError(f"complaints[{number}] is of type {type(text).__name__}, not a text")
@@ -326,6 +330,6 @@ def _texts(complaints: Sequence[str]) -> list[str]:
 
 
 _UNTRAINED = (
-    "the heads are untrained, so that any diagnosis would be a random one; load a trained checkpoint, or train these "
-    "(phaita.training) and set `trained_on`; allow_untrained=True answers all the same"
+    "the heads are untrained, so any diagnosis would be random: load a trained checkpoint, or train the heads with "
+    "phaita.training, which sets `trained_on`; allow_untrained=True returns random diagnoses"
 )

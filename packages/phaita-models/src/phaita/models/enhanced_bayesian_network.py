@@ -1,4 +1,4 @@
-"""PHAITA's path to the symptom network with comorbidities and rare cases, which the one network has."""
+"""PHAITA's path to the symptom network with comorbidities and rare cases; BayesianSymptomNetwork has both."""
 
 from phaita.models.bayesian_network import BayesianSymptomNetwork
 
@@ -6,5 +6,5 @@ __all__ = ["create_enhanced_bayesian_network"]
 
 
 def create_enhanced_bayesian_network() -> BayesianSymptomNetwork:
-    """The network of `phaita.models.bayesian_network`, in which nothing is left to switch on. Raises InvalidFile."""
+    """Return a `BayesianSymptomNetwork`, which has comorbidities and rare cases already. Raises InvalidFile."""
     return BayesianSymptomNetwork()

@@ -1,4 +1,4 @@
-"""What a patient has, before it is put into words."""
+"""Presentations: a condition and its symptoms in one patient, from which complaints are written."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["PatientPresentation", "SymptomGenerator"]
 
 @dataclass(frozen=True, slots=True)
 class PatientPresentation:
-    """A condition's code and the symptoms, by their ids in the lexicon, with which one patient shows it.
+    """A condition's code and one patient's symptoms, as ids of the lexicon.
 
-    age_group: one of `AGE_GROUPS`; severity: one of `SEVERITIES`; None where it is not known.
-    metadata: what the symptom network tells of the sample.
+    age_group: one of `AGE_GROUPS`; severity: one of `SEVERITIES`; None if unknown.
+    metadata: the symptom network's metadata of the sample.
 
-    Raises UnknownCode for an unknown code, ValueError for anything else that is not known and for no symptom at all.
+    Raises UnknownCode for an unknown code, ValueError for other unknown values and for an empty list of symptoms.
     """
 
     condition_code: str
@@ -32,10 +32,11 @@ class PatientPresentation:
 
     def __post_init__(self) -> None:
         RespiratoryConditions.get_condition_by_code(self.condition_code)
+        # The class is frozen; a repeated symptom counts once.
         object.__setattr__(self, "symptoms", tuple(dict.fromkeys(self.symptoms)))
         unknown = [symptom for symptom in self.symptoms if symptom not in lexicon()]
         if unknown or not self.symptoms:
-            raise ValueError(f"symptoms are of the lexicon, one at least; got {', '.join(unknown) or 'none'}")
+            raise ValueError(f"symptoms must be one or more ids of the lexicon; got {', '.join(unknown) or 'none'}")
         for name, value, known in (
             ("age_group", self.age_group, AGE_GROUPS),
             ("severity", self.severity, SEVERITIES),
@@ -45,7 +46,7 @@ class PatientPresentation:
 
 
 class SymptomGenerator:
-    """Presentations drawn from a symptom network, by default the package's own."""
+    """A source of presentations, drawn from a symptom network, by default the package's own."""
 
     def __init__(self, network: BayesianSymptomNetwork | None = None) -> None:
         self.network = network or BayesianSymptomNetwork()
@@ -60,9 +61,9 @@ class SymptomGenerator:
         comorbidities: Iterable[str] | None = None,
         rng: random.Random | None = None,
     ) -> PatientPresentation:
-        """One presentation of the condition, or of any, each as likely; without `rng`, by what `random.seed` sets.
+        """Draw a presentation of the condition, by default a random one; without `rng`, from the global generator.
 
-        The other parameters are those of `BayesianSymptomNetwork.sample_symptoms`, whose errors it raises.
+        The other parameters and the errors are those of `BayesianSymptomNetwork.sample_symptoms`.
         """
         code = condition_code or RespiratoryConditions.get_random_condition(rng)[0]
         symptoms, metadata = self.network.sample_symptoms(

@@ -1,4 +1,4 @@
-"""How the discriminator learns, and how well it does beside simpler methods. Not a medical device."""
+"""Training of the discriminator and its evaluation against simpler methods. Not a medical device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Encodings", "train_discriminator"]
 
 
 def __getattr__(name: str) -> Any:
-    # torch is imported for who trains, not for who draws complaints.
+    # Drawing complaints (phaita.training.complaints) needs no torch, whose import takes seconds.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from phaita.training import train

@@ -2,7 +2,8 @@
 
 Writes a checkpoint for DiagnosisDiscriminator.from_pretrained to OUT/checkpoint, and with --evaluate the figures of it
 and of simpler methods to OUT/report.md and OUT/report.json. The encoder comes from the Hugging Face Hub by
-phaita_loader, as HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE say. Stopped half-way, the same command goes on.
+phaita_loader, which reads HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE. After an interruption the same command
+resumes.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+# Small enough to train the heads on a CPU.
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status: 0, or 1 with a sentence on stderr."""
+    """Run the command and return its exit status: 0, or 1 after an error message on stderr."""
     options = _parser().parse_args(arguments)
     try:
         config = _config(options)
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(config: Config, options: argparse.Namespace) -> None:
-    # torch takes seconds, for which neither --help nor a wrong option should wait.
+    # Importing torch takes seconds; --help and a wrong option should answer at once.
     from phaita.models.discriminator import DiagnosisDiscriminator
     from phaita.training.train import train_discriminator
 
@@ -51,8 +53,8 @@ def _train(config: Config, options: argparse.Namespace) -> None:
         train_discriminator(model, config.training, config.data, train_encoder=options.train_encoder, state=state)
     model.save_pretrained(out / "checkpoint")
     figures = model.trained_on.figures if model.trained_on else {}
-    told = "".join(f"  {name}: {value:g}\n" for name, value in figures.items())
-    sys.stdout.write(f"{out / 'checkpoint'}\n{told}")
+    lines = "".join(f"  {name}: {value:g}\n" for name, value in figures.items())
+    sys.stdout.write(f"{out / 'checkpoint'}\n{lines}")
 
 
 def _evaluated(model: DiagnosisDiscriminator, config: Config, options: argparse.Namespace) -> DiagnosisDiscriminator:
@@ -73,18 +75,18 @@ def _evaluated(model: DiagnosisDiscriminator, config: Config, options: argparse.
 
 
 def _config(options: argparse.Namespace) -> Config:
-    """The file's settings, or the defaults with a small encoder; what the command line says comes first."""
+    """Return the file's settings, else the defaults with a small encoder; command-line options override both."""
     config = Config.from_yaml(options.config) if options.config else Config()
     encoder = options.encoder or (None if options.config else _ENCODER)
     seed = options.seeds[0] if options.seeds else None
 
-    def but(section: Any, **asked: Any) -> Any:
-        return section.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    def override(section: Any, **options: Any) -> Any:
+        return section.model_copy(update={name: value for name, value in options.items() if value is not None})
 
     return Config(
-        model=but(config.model, deberta_model=encoder),
-        training=but(config.training, num_epochs=options.epochs, seed=seed),
-        data=but(config.data, samples_per_condition=options.samples),
+        model=override(config.model, deberta_model=encoder),
+        training=override(config.training, num_epochs=options.epochs, seed=seed),
+        data=override(config.data, samples_per_condition=options.samples),
     )
 
 
@@ -94,38 +96,39 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--encoder", metavar="REPO", help=f"text encoder (default: --config's, else {_ENCODER})")
     parser.add_argument("--config", metavar="YAML", type=Path, help="settings, as phaita.utils.config writes them")
-    parser.add_argument("--epochs", metavar="N", type=_count, help="at most (default: --config's, else 100)")
     parser.add_argument(
-        "--samples", metavar="N", type=_count, help="complaints of each condition (default: --config's, else 200)"
+        "--epochs", metavar="N", type=_count, help="maximum number of epochs (default: --config's, else 100)"
+    )
+    parser.add_argument(
+        "--samples", metavar="N", type=_count, help="complaints per condition (default: --config's, else 200)"
     )
     parser.add_argument(
         "--seeds",
         metavar="N",
         type=_seed,
         nargs="+",
-        help="the first makes the checkpoint, --evaluate measures them all (default: --config's, else 42, and the two "
-        "after it)",
+        help="the first trains the checkpoint, --evaluate uses all (default: --config's, else 42, and the next two)",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("discriminator"), help="(default: %(default)s)")
     parser.add_argument(
         "--train-encoder",
         action="store_true",
-        help="fine-tune the encoder too: hours on a CPU (default: it stays as it is, and each text is encoded once)",
+        help="fine-tune the encoder too: hours on a CPU (default: it is frozen, and each text is encoded once)",
     )
-    parser.add_argument("--evaluate", action="store_true", help="measure beside simpler methods; needs scikit-learn")
+    parser.add_argument("--evaluate", action="store_true", help="compare with simpler methods; needs scikit-learn")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the CPU)")
     return parser
 
 
 def _count(text: str) -> int:
     if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
     return number
 
 
 def _seed(text: str) -> int:
     if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{number} is not 0 or more")
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {number}")
     return number
 
 

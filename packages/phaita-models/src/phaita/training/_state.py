@@ -1,4 +1,4 @@
-"""What a run leaves after each epoch, so that it goes on where it was stopped."""
+"""The state of a training run, saved after each epoch, from which the run resumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The mean loss over the texts that were learned from, and over those of validation."""
+    """The mean loss over the training texts and over the validation texts."""
 
     loss: float
     validation: float
@@ -31,7 +31,7 @@ class Epoch:
 class State:
     """Weights and optimizer after the last epoch, and the weights of the best one.
 
-    Random numbers are no part of it: those of an epoch follow from the seed and the epoch's number.
+    The state of random generators is not part of it: each epoch is seeded by the run's seed and the epoch's number.
     """
 
     epochs: tuple[Epoch, ...]
@@ -41,7 +41,7 @@ class State:
 
 
 def write_state(path: Path, run: Mapping[str, str], state: State) -> None:
-    """Replace the file at once, so that there is always a whole one. Raises OSError."""
+    """Replace the file atomically, so that it is always complete. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "format": _FORMAT,
@@ -51,6 +51,7 @@ def write_state(path: Path, run: Mapping[str, str], state: State) -> None:
         "best": dict(state.best),
         "optimizer": dict(state.optimizer),
     }
+    # With the process id: two runs on one file must not write into one scratch file.
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         torch.save(content, scratch)
@@ -60,25 +61,28 @@ def write_state(path: Path, run: Mapping[str, str], state: State) -> None:
 
 
 def read_state(path: Path, run: Mapping[str, str]) -> State | None:
-    """What that run left; None where there is no file. Raises InvalidFile for another run's, or one that is damaged."""
+    """Return the state of that run, or None without a file. Raises InvalidFile if it is another run's or damaged."""
     if not path.exists():
         return None
     try:
+        # weights_only, as unpickling an arbitrary file could run code.
         content = torch.load(path, map_location="cpu", weights_only=True)
-        there, form = content["run"], content["format"]
+        saved_run, saved_format = content["run"], content["format"]
         epochs = tuple(Epoch(**epoch) for epoch in content["epochs"])
         state = State(epochs, content["weights"], content["best"], content["optimizer"])
     except Exception as error:  # torch, pickle and zipfile each have errors of their own
-        raise InvalidFile(f"{path}: no state of a training run ({type(error).__name__}: {error}); {_REMOVE}") from error
-    others = [name for name in run if there.get(name) != run[name]]
-    if form != _FORMAT or others:
-        why = f"format {form}" if form != _FORMAT else f"other {', '.join(others)}"
+        raise InvalidFile(
+            f"{path}: not the state of a training run ({type(error).__name__}: {error}); {_REMOVE}"
+        ) from error
+    others = [name for name in run if saved_run.get(name) != run[name]]
+    if saved_format != _FORMAT or others:
+        why = f"format {saved_format}" if saved_format != _FORMAT else f"other {', '.join(others)}"
         raise InvalidFile(f"{path}: the state of another training run ({why}); {_REMOVE}")
     return state
 
 
 def digest(parts: Sequence[str] | Mapping[str, Tensor]) -> str:
-    """The sha256 of texts, or of named weights."""
+    """Return the sha256 of texts, or of named weights."""
     sha = hashlib.sha256()
     if isinstance(parts, Mapping):
         for name, weight in parts.items():
@@ -86,8 +90,9 @@ def digest(parts: Sequence[str] | Mapping[str, Tensor]) -> str:
             sha.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     else:
         for text in parts:
+            # With the length, two lists that only split the same characters differently do not collide.
             sha.update(f"{len(text)} {text}\n".encode())
     return sha.hexdigest()
 
 
-_REMOVE = "remove it to begin anew, or name another file"
+_REMOVE = "remove it to start again, or name another file"

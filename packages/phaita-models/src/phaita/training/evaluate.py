@@ -1,4 +1,4 @@
-"""How well the discriminator diagnoses complaints that it has not seen, beside simpler methods and its own ablation."""
+"""Evaluate the discriminator on unseen complaints, against simpler methods and against itself without the graph."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from phaita.data.symptoms import find_symptoms, finder
 from phaita.models.discriminator import DiagnosisDiscriminator
-from phaita.training._record import FLUENT
-from phaita.training._texts import Encodings, Find, Texts, answers, labels_of
+from phaita.training._record import FLUENCY_FIGURE
+from phaita.training._texts import Encodings, FindSymptoms, Texts, labels_of, predict
 from phaita.training.baselines import Method, baselines
 from phaita.training.complaints import Complaint, Complaints, draw_complaints, listed_complaints
 from phaita.training.metrics import Measure, figures, intervals, mean_of, minus
@@ -32,7 +32,7 @@ LISTED = "lay terms"
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure, and the ends of its 95 % bootstrap interval."""
+    """A figure and its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -41,7 +41,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One method on one set of complaints. ahead: the discriminator's top-1 less this one's, paired."""
+    """The figures of one method on one set of complaints. ahead: the discriminator's top-1 minus this one's, paired."""
 
     values: Mapping[str, Estimate]
     ahead: Estimate | None
@@ -49,10 +49,10 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures by set of complaints and method, each the mean over the seeds.
+    """The figures by set of complaints and method, each the mean over the seeds.
 
-    sizes: complaints in each set (of one seed), and those learned from. fluency: by seed, how well the other head tells
-    complaints from garbled text (area under the ROC curve). epochs: by seed, how many there were. seconds: of it all.
+    sizes: complaints in each set and in training, for one seed. fluency: by seed, the area under the ROC curve of the
+    realism head on complaints against garbled text. epochs: the number of epochs by seed. seconds: the total time.
     """
 
     encoder: str
@@ -66,14 +66,14 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sheet:
-    """What one method answered in one round, [N, K], and what was asked for, [N]."""
+class _Answers:
+    """The probabilities that one method gave for one seed, [N, K], and the true labels, [N]."""
 
     probabilities: Tensor
     labels: Tensor
 
 
-Sheets = dict[str, dict[str, list[_Sheet]]]
+AnswersBySet = dict[str, dict[str, list[_Answers]]]
 
 
 def evaluate(
@@ -87,37 +87,37 @@ def evaluate(
     samples: int = 1000,
     progress: bool | None = None,
 ) -> tuple[Evaluation, DiagnosisDiscriminator]:
-    """Train and measure once a seed; also the first seed's discriminator, trained.
+    """Train and measure once per seed; return the evaluation and the trained discriminator of the first seed.
 
-    A seed draws the complaints, splits templates and phrases anew and begins the weights anew. Three sets are answered:
-    complaints whose templates and phrases nobody has learned; the same ones read with a lexicon that does not know
-    these phrases either; and the conditions' lay terms, which no template wrote. Intervals are percentiles of `samples`
-    bootstrap samples of the presentations: they know nothing of how else templates and phrases could have been split.
+    Each seed draws new complaints, a new split of templates and phrases, and new initial weights. There are three test
+    sets: complaints whose templates and phrases were held out; the same ones read with a lexicon that lacks these
+    phrases; and the conditions' lay terms, which are written by hand. Intervals are percentiles of `samples` bootstrap
+    samples of the presentations; they do not include the variation between splits.
 
-    model: untrained; its encoder and config are used, itself is left as it is. states: a folder in which training
-    leaves what it goes on from. Raises what `train_discriminator` raises, and ImportError without scikit-learn.
+    model: untrained; its encoder and config are used, and it is not changed. states: a folder for the states from which
+    training resumes. Raises the errors of `train_discriminator`, and ImportError without scikit-learn.
     """
     begun = time.monotonic()
-    # Every method that reads by the encoder shares its work, which takes longer than all the learning.
+    # Shared by all methods that use the encoder: encoding takes longer than all their training.
     encodings = Encodings(model)
-    course = _Course(model, training or TrainingConfig(), train_encoder, encodings, states, progress)
-    sheets: Sheets = {}
-    ours: list[_Taught] = []
+    trainer = _VariantTrainer(model, training or TrainingConfig(), train_encoder, encodings, states, progress)
+    answers: AnswersBySet = {}
+    ours: list[_Trained] = []
     for seed in seeds:
         complaints = draw_complaints(data, seed)
         methods = baselines(complaints, encodings)
-        taught = {name: course.taught(name, complaints, seed) for name in _VARIANTS}
-        methods |= {name: _method(one.model, None if train_encoder else encodings) for name, one in taught.items()}
-        ours.append(taught[OURS])
-        _answer(sheets, methods, model, complaints)
-    sizes = {name: len(rows[OURS][0].labels) for name, rows in sheets.items()}
+        trained = {name: trainer.train(name, complaints, seed) for name in _VARIANTS}
+        methods |= {name: _method(one.model, None if train_encoder else encodings) for name, one in trained.items()}
+        ours.append(trained[OURS])
+        _ask_all(answers, methods, model, complaints)
+    sizes = {name: len(rows[OURS][0].labels) for name, rows in answers.items()}
     evaluation = Evaluation(
         encoder=model.config.encoder or type(model.encoder).__name__,
         train_encoder=train_encoder,
         seeds=tuple(seeds),
         sizes={"learned from": sum(one.fluent for one in complaints.train), **sizes},
-        tables={name: _table(rows, shared=name == LISTED, samples=samples) for name, rows in sheets.items()},
-        fluency=tuple(one.model.trained_on.figures[FLUENT] for one in ours if one.model.trained_on),
+        tables={name: _table(rows, shared=name == LISTED, samples=samples) for name, rows in answers.items()},
+        fluency=tuple(one.model.trained_on.figures[FLUENCY_FIGURE] for one in ours if one.model.trained_on),
         epochs=tuple(one.epochs for one in ours),
         seconds=time.monotonic() - begun,
     )
@@ -125,14 +125,14 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True)
-class _Taught:
+class _Trained:
     model: DiagnosisDiscriminator
     epochs: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
-    """How a variant of one model is taught; the model itself is left as it is."""
+class _VariantTrainer:
+    """Trains variants of one model, which itself is not changed."""
 
     model: DiagnosisDiscriminator
     training: TrainingConfig
@@ -141,8 +141,8 @@ class _Course:
     states: Path | None
     progress: bool | None
 
-    def taught(self, variant: str, complaints: Complaints, seed: int) -> _Taught:
-        one = _sibling(self.model, _VARIANTS[variant], self.train_encoder)
+    def train(self, variant: str, complaints: Complaints, seed: int) -> _Trained:
+        one = _variant_of(self.model, _VARIANTS[variant], self.train_encoder)
         done = train_discriminator(
             one,
             self.training.model_copy(update={"seed": seed}),
@@ -152,27 +152,30 @@ class _Course:
             state=self.states / f"{variant.replace(' ', '-')}-{seed}.pt" if self.states else None,
             progress=self.progress,
         )
-        return _Taught(one, len(done.epochs))
+        return _Trained(one, len(done.epochs))
 
 
-def _sibling(model: DiagnosisDiscriminator, use_graph: bool, own_encoder: bool) -> DiagnosisDiscriminator:
+def _variant_of(model: DiagnosisDiscriminator, use_graph: bool, own_encoder: bool) -> DiagnosisDiscriminator:
+    # Training changes the encoder's weights; the other variants need the original ones.
     encoder = copy.deepcopy(model.encoder) if own_encoder else model.encoder
-    sibling = DiagnosisDiscriminator(encoder, model.tokenizer, replace(model.config, use_graph=use_graph))
-    sibling.to(model.fusion.hidden.weight.device)
-    return sibling
+    variant = DiagnosisDiscriminator(encoder, model.tokenizer, replace(model.config, use_graph=use_graph))
+    variant.to(model.fusion.hidden.weight.device)
+    return variant
 
 
 def _method(model: DiagnosisDiscriminator, encodings: Encodings | None) -> Method:
-    def answer(texts: Sequence[str], find: Find) -> Tensor:
-        return answers(model, Texts(model, [Complaint(text, None) for text in texts], encodings, find))[0]
+    def answer(texts: Sequence[str], find: FindSymptoms) -> Tensor:
+        return predict(model, Texts(model, [Complaint(text, None) for text in texts], encodings, find))[0]
 
     return answer
 
 
-def _answer(sheets: Sheets, methods: Mapping[str, Method], model: DiagnosisDiscriminator, drawn: Complaints) -> None:
-    """Ask every method every set of complaints of this round."""
+def _ask_all(
+    answers: AnswersBySet, methods: Mapping[str, Method], model: DiagnosisDiscriminator, drawn: Complaints
+) -> None:
+    """Add the answers of every method to every test set of this seed."""
     test = [one for one in drawn.test if one.fluent]
-    asked: dict[str, tuple[Sequence[Complaint], Find]] = {
+    asked: dict[str, tuple[Sequence[Complaint], FindSymptoms]] = {
         HELD_OUT: (test, find_symptoms),
         UNKNOWN: (test, finder(drawn.lexicon)),
         LISTED: (listed_complaints(), find_symptoms),
@@ -180,17 +183,18 @@ def _answer(sheets: Sheets, methods: Mapping[str, Method], model: DiagnosisDiscr
     for name, (complaints, find) in asked.items():
         labels = labels_of(model, complaints)
         for method, answer in methods.items():
-            sheet = _Sheet(answer([one.text for one in complaints], find), labels)
-            sheets.setdefault(name, {}).setdefault(method, []).append(sheet)
+            answer_of_seed = _Answers(answer([one.text for one in complaints], find), labels)
+            answers.setdefault(name, {}).setdefault(method, []).append(answer_of_seed)
 
 
-def _table(rows: Mapping[str, Sequence[_Sheet]], *, shared: bool, samples: int) -> dict[str, Figures]:
-    """The figures of each method. shared: the presentations are the same in each round, and resampled as such."""
-    measured = {name: [figures(one.probabilities, one.labels) for one in sheets] for name, sheets in rows.items()}
+def _table(rows: Mapping[str, Sequence[_Answers]], *, shared: bool, samples: int) -> dict[str, Figures]:
+    """Return the figures of each method. shared: every seed has the same presentations, which are resampled once."""
+    measured = {name: [figures(one.probabilities, one.labels) for one in answers] for name, answers in rows.items()}
     sizes = [len(one.labels) for one in rows[OURS]]
 
     def estimate(rounds: list[Measure]) -> Estimate:
         mean = mean_of(rounds)
+        # Equal presentations in every round are one sample, not independent ones.
         ends = intervals([mean], sizes[:1], samples=samples) if shared else intervals(rounds, sizes, samples=samples)
         return Estimate(float(mean(None)), *ends)
 

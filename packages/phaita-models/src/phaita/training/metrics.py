@@ -1,7 +1,7 @@
-"""How good a ranking of conditions is: hits, calibration, and how sure the figure itself is.
+"""Measures of a ranking of conditions: hits, calibration, and the confidence intervals of both.
 
-Every measure takes weights of the presentations, [..., N], all equal by default: a bootstrap is a measure under the
-weights that resampling gives.
+Every measure takes weights of the presentations, [..., N], all equal by default: a bootstrap sample is a measure under
+the weights that resampling gives.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = [
 Measure: TypeAlias = Callable[[Tensor | None], Tensor]
 
 PNEUMONIAS = frozenset({"J12.9", "J15.9", "J18.9"})
-"""Their texts hardly differ: bacterial, viral, and of an organism that is not known."""
+"""The codes of viral, bacterial and unspecified pneumonia, whose texts hardly differ."""
 
-# Resamples at a time: their counts are held in memory, a number for each presentation.
+# The number of resamples at a time, as their counts are held in memory, one for each presentation.
 _CHUNK = 100
 
 
 def figures(probabilities: Tensor, labels: Tensor) -> dict[str, Measure]:  # [N, K], [N]
-    """What is reported of a method, by name; labels are places in the order of the conditions."""
+    """Return the reported measures of a method, by name; labels are indices in the order of the conditions."""
     codes = list(RespiratoryConditions.get_all_conditions())
     kinds = list(dict.fromkeys("pneumonia" if code in PNEUMONIAS else code for code in codes))
     groups = [kinds.index("pneumonia" if code in PNEUMONIAS else code) for code in codes]
@@ -52,20 +52,20 @@ def figures(probabilities: Tensor, labels: Tensor) -> dict[str, Measure]:  # [N,
 
 
 def hits(probabilities: Tensor, labels: Tensor, top_k: int = 1) -> Tensor:  # [N, K], [N] -> [N]
-    """1 where the label is among the `top_k` likeliest, else 0; of equal ones the first is the likelier."""
+    """Return 1 where the label is among the `top_k` likeliest, else 0; of equal ones the first counts as likelier."""
     likeliest = probabilities.argsort(dim=-1, descending=True, stable=True)[:, :top_k]  # [N, k]
     return (likeliest == labels.unsqueeze(-1)).any(-1).double()
 
 
 def group_hits(probabilities: Tensor, labels: Tensor, groups: Sequence[int]) -> Tensor:  # [N, K], [N], K -> [N]
-    """1 where the likeliest condition is the label's, or has an equal number in `groups`, else 0."""
-    of = torch.tensor(groups, device=labels.device)  # [K]
+    """Return 1 where the likeliest condition is in the same group as the label, else 0."""
+    group = torch.tensor(groups, device=labels.device)  # [K]
     likeliest = probabilities.argsort(dim=-1, descending=True, stable=True)[:, 0]  # [N]
-    return (of[likeliest] == of[labels]).double()
+    return (group[likeliest] == group[labels]).double()
 
 
 def share(hit: Tensor, weights: Tensor | None = None) -> Tensor:  # [N], [..., N] -> [...]
-    """The weighted share of hits."""
+    """Return the weighted share of hits."""
     weights = torch.ones_like(hit) if weights is None else weights.to(hit)
     return weights @ hit / weights.sum(-1)
 
@@ -73,9 +73,9 @@ def share(hit: Tensor, weights: Tensor | None = None) -> Tensor:  # [N], [..., N
 def calibration_error(
     probabilities: Tensor, labels: Tensor, weights: Tensor | None = None, bins: int = 15
 ) -> Tensor:  # [N, K], [N], [..., N] -> [...]
-    """Expected calibration error: how far confidence and accuracy lie apart, in bins of equal width.
+    """Return the expected calibration error: the distance of confidence and accuracy in bins of equal width.
 
-    Guo et al., On Calibration of Modern Neural Networks (ICML 2017), with their 15 bins, each without its lower end.
+    Guo et al., On Calibration of Modern Neural Networks (ICML 2017), with their 15 bins, each open at its lower end.
     """
     confidence = probabilities.double().max(-1).values  # [N]
     gap = confidence - hits(probabilities, labels)
@@ -86,17 +86,17 @@ def calibration_error(
 
 
 def mean_of(measures: Sequence[Measure]) -> Measure:
-    """The mean of measures over the same weights."""
+    """Return the mean of measures over the same weights."""
     return lambda weights: torch.stack([measure(weights) for measure in measures]).mean(0)
 
 
 def minus(one: Measure, other: Measure) -> Measure:
-    """The difference of two measures over the same weights."""
+    """Return the difference of two measures over the same weights."""
     return lambda weights: one(weights) - other(weights)
 
 
 def ranking(scores: Tensor, positive: Tensor) -> float:
-    """The area under the ROC curve: how often a positive one has the higher score; a tie is half a win. [N], [N]"""
+    """Return the area under the ROC curve of scores [N] and truths [N]; a tie counts as half."""
     high, low = scores[positive].double(), scores[~positive].double()
     wins = (high.unsqueeze(1) > low).double().sum() + 0.5 * (high.unsqueeze(1) == low).double().sum()
     return float(wins / (len(high) * len(low)))
@@ -105,9 +105,9 @@ def ranking(scores: Tensor, positive: Tensor) -> float:
 def intervals(
     measures: Sequence[Measure], sizes: Sequence[int], *, samples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval of the mean of measures, each over presentations of its own.
+    """Return the percentile bootstrap interval of the mean of measures, each over its own presentations.
 
-    Presentations are resampled within each measure's; one seed means the same resamples for every method, so that the
+    Presentations are resampled within each measure. Equal seeds give equal resamples for every method, so that the
     interval of a difference is that of paired figures.
     """
     source = torch.Generator().manual_seed(seed)

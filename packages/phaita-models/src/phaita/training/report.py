@@ -1,4 +1,4 @@
-"""An evaluation as a page for people and a file for programs."""
+"""Write an evaluation as Markdown for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ __all__ = ["markdown", "write_report"]
 _PACKAGES = ("phaita-models", "torch", "torch_geometric", "transformers", "scikit-learn")
 
 _HEAD = """\
-Text encoder: {encoder}. Means over the seeds {seeds}: each draws {learned:,} synthetic complaints to learn from, \
-splits templates and phrases anew and begins the weights anew. In percent; in brackets 95 % bootstrap intervals over \
-the presentations (percentiles, 1,000 samples), which know nothing of other splits. Calibration error: expected, 15 \
-bins, a share; resampling raises it, so that its interval lies high. Ahead by: the discriminator's top-1 less this \
-one's, in points, paired.
+Text encoder: {encoder}. Means over the seeds {seeds}: each draws {learned:,} synthetic complaints for training, a new \
+split of templates and phrases, and new initial weights. In percent; in brackets 95 % bootstrap intervals over the \
+presentations (percentiles, 1,000 samples), which do not include the variation between splits. Calibration error: \
+expected, 15 bins, as a fraction; resampling raises it, so that its interval lies high. Ahead by: the \
+discriminator's top-1 minus the method's, in percentage points, paired.
 
-{system}, {versions}; {seconds:.0f} s in all."""
+{system}, {versions}; {seconds:.0f} s in total."""
 
 _TAIL = """\
-The other head tells complaints from garbled copies (words shuffled, lost or repeated): area under the ROC curve \
-{fluency}. It judges fluency; there are no patients' texts here to tell real from generated.
+The realism head separates complaints from garbled copies (words shuffled, lost or repeated): area under the ROC curve \
+{fluency}. It judges fluency; there are no patients' texts here to separate real from generated ones.
 
-No text here is a patient's: these figures tell nothing of use in care. This software is not a medical device."""
+No text here is a patient's: these figures say nothing about use in care. This software is not a medical device."""
 
 _SETS = {
     HELD_OUT: """\
-No template and no phrase of these texts was seen in training. The lexicon, by which symptoms are found, knows every \
-phrase of the template engine, the held-out ones too: it is the tool's knowledge, and finds all symptoms here. So this \
-is the best case of all methods that look symptoms up, and naive Bayes has the very figures that the texts are drawn \
-by.""",
+No template and no phrase of these texts was seen in training. The lexicon, by which symptoms are found, contains \
+every phrase of the template engine, the held-out ones too, and finds all symptoms here. So this is the best case for \
+all methods that look symptoms up, and naive Bayes has the very figures from which the texts are drawn.""",
     UNKNOWN: """\
-The same texts, read with a lexicon without the held-out phrases and without its variants: the worst case of all that \
-look symptoms up, as they find a few in a hundred, and take others for coarser ones ("a wet cough" for a cough).""",
+The same texts, read with a lexicon without the held-out phrases and without its variants: the worst case for all \
+methods that look symptoms up. They find a few in a hundred, and take others for coarser ones ("a wet cough" for a \
+cough).""",
     LISTED: """\
-The lay terms of the conditions, written one by one and by no template, read with the whole lexicon. They are few, and \
-the lexicon's own tests hold it to understand them.""",
+The lay terms of the conditions, written by hand without templates, read with the whole lexicon. They are few, and the \
+lexicon's own tests require that it understands them.""",
 }
 
 
@@ -54,7 +54,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
 
 
 def markdown(evaluation: Evaluation) -> str:
-    """The tables, each with what it shows and what it does not."""
+    """Return the tables as Markdown, each with a note on what it shows and does not show."""
     head = _HEAD.format(
         encoder=f"{evaluation.encoder}, {'trained too' if evaluation.train_encoder else 'frozen'}",
         seeds=", ".join(map(str, evaluation.seeds)),
@@ -81,11 +81,11 @@ def _table(rows: Mapping[str, Figures]) -> str:
 def _row(method: str, figures: Figures) -> Iterator[str]:
     yield method
     for name, one in figures.values.items():
-        yield _told(one, 1.0, 3) if name == "calibration error" else _told(one, 100.0, 1)
-    yield _told(figures.ahead, 100.0, 1, "+") if figures.ahead else ""
+        yield _format(one, 1.0, 3) if name == "calibration error" else _format(one, 100.0, 1)
+    yield _format(figures.ahead, 100.0, 1, "+") if figures.ahead else ""
 
 
-def _told(one: Estimate, scale: float, digits: int, sign: str = "") -> str:
+def _format(one: Estimate, scale: float, digits: int, sign: str = "") -> str:
     value, low, high = (f"{part * scale:{sign}.{digits}f}" for part in (one.value, one.low, one.high))
     return f"{value} ({low} to {high})"
 

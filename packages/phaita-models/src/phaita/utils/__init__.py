@@ -1,1 +1,1 @@
-"""Helpers that PHAITA's code imports by these paths."""
+"""The configuration, and the modules that PHAITA's code imports by these paths."""

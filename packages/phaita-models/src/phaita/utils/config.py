@@ -1,4 +1,4 @@
-"""What can be set, with its defaults, as frozen values that go to YAML and back."""
+"""The settings and their defaults, as frozen values that are written to YAML and read back."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from phaita._read import checked, read_text
+from phaita._read import read_text, validate
 from phaita.data.icd_conditions import RespiratoryConditions
 from phaita.errors import InvalidFile
 
 __all__ = ["Config", "DataConfig", "ModelConfig", "TrainingConfig"]
 
-# True is an int to Python, and no number anyone means.
+# strict: True is an int to Python, and a mistake here.
 Count = Annotated[int, Field(ge=1, strict=True)]
 Name = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -26,15 +26,15 @@ class _Section(BaseModel):
 
 
 class ModelConfig(_Section):
-    """Which models, and how they are built. Raises ValueError on values that can't be meant.
+    """The models and their sizes. Raises ValueError for invalid values.
 
     deberta_model: repo of the discriminator's text encoder. mistral_model: repo of the complaint generator.
-    use_quantization: 4-bit weights for the generator where CUDA and bitsandbytes are there.
+    use_quantization: 4-bit weights for the generator where CUDA and bitsandbytes are available.
     realism_encoders: repos of the realism scorer's encoder, in the order in which they are tried.
     perplexity_model: repo of the language model that judges fluency.
-    max_length: tokens of a complaint that the discriminator's encoder reads; what is longer is cut.
-    dropout: share of the discriminator's units that training, and Monte Carlo dropout, leaves out.
-    mc_dropout: whether the uncertainty of a diagnosis is estimated by Monte Carlo dropout, unless the call says.
+    max_length: tokens of a complaint that the discriminator's encoder reads; the rest is truncated.
+    dropout: share of the discriminator's units that training and Monte Carlo dropout set to 0.
+    mc_dropout: True estimates the uncertainty of a diagnosis by Monte Carlo dropout; a call can override it.
     gnn_hidden: width of a symptom node over all heads. gnn_heads: attention heads, which divide it.
     """
 
@@ -54,20 +54,20 @@ class ModelConfig(_Section):
     gnn_heads: Count = 4
 
     @model_validator(mode="after")
-    def _heads_divide_the_width(self) -> Self:
+    def _check_heads_divide_width(self) -> Self:
         if self.gnn_hidden % self.gnn_heads:
             raise ValueError(f"gnn_heads ({self.gnn_heads}) must divide gnn_hidden ({self.gnn_hidden})")
         return self
 
 
 class TrainingConfig(_Section):
-    """How the discriminator is trained. Raises ValueError on values that can't be meant.
+    """The settings of the discriminator's training. Raises ValueError for invalid values.
 
-    num_epochs: passes over the complaints at most. patience: passes without a gain after which it stops.
-    batch_size: complaints a step. weight_decay: of AdamW.
-    learning_rate: of the text encoder, where it is trained. head_learning_rate: of all that comes after it.
-    evidence_dropout: how often a text's symptoms are found with a lexicon that lacks most of its words, so that the
-        encoder is heard as well.
+    num_epochs: maximum passes over the complaints. patience: passes without an improvement after which it stops.
+    batch_size: complaints per step. weight_decay: of AdamW.
+    learning_rate: of the text encoder, where it is trained. head_learning_rate: of all other parts.
+    evidence_dropout: share of texts whose symptoms are found with a lexicon that lacks most wordings, so that training
+        relies on the encoder as well.
     seed: of samples, order and initial weights.
     """
 
@@ -82,10 +82,10 @@ class TrainingConfig(_Section):
 
 
 class DataConfig(_Section):
-    """What is trained on. Raises ValueError on values that can't be meant.
+    """The training data. Raises ValueError for invalid values.
 
-    num_respiratory_conditions: must be what the data has, so that a configuration fits its labels.
-    samples_per_condition: presentations that are drawn of each condition.
+    num_respiratory_conditions: must equal the number in the data, so that a configuration fits its labels.
+    samples_per_condition: presentations drawn of each condition.
     """
 
     num_respiratory_conditions: Count = 10
@@ -93,10 +93,10 @@ class DataConfig(_Section):
 
     @field_validator("num_respiratory_conditions")
     @classmethod
-    def _as_many_as_there_are(cls, number: int) -> int:
-        there = len(RespiratoryConditions.get_all_conditions())
-        if number != there:
-            raise ValueError(f"the data has {there} conditions, not {number}")
+    def _check_number_of_conditions(cls, number: int) -> int:
+        known = len(RespiratoryConditions.get_all_conditions())
+        if number != known:
+            raise ValueError(f"the data has {known} conditions, not {number}")
         return number
 
 
@@ -109,15 +109,15 @@ class Config(_Section):
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
-        """The settings of a file; what it leaves out has its default. Raises InvalidFile, which names file and key."""
+        """Read settings from a file; a missing key has its default. Raises InvalidFile, which names file and key."""
         path = Path(path)
         try:
             content = yaml.safe_load(read_text(path))
         except yaml.YAMLError as error:
             raise InvalidFile(f"{path}: not YAML: {error}") from error
-        return checked(path, {} if content is None else content, cls)
+        return validate(path, {} if content is None else content, cls)
 
     def to_yaml(self, path: str | Path) -> None:
         """Write every setting to a file, which `from_yaml` reads back as an equal value. Raises OSError."""
-        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)  # in the order of the fields
         Path(path).write_text(text, encoding="utf-8")

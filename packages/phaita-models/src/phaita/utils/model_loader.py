@@ -1,4 +1,4 @@
-"""PHAITA's path to the loader: the names it always had, from phaita_loader."""
+"""PHAITA's path to the loader: the public names of phaita_loader.compat that PHAITA uses."""
 
 from phaita_loader.compat import (
     ModelDownloadError,

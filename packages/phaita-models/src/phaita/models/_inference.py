@@ -1,4 +1,4 @@
-"""Texts of any length through a model: batches of like length, padding, and dropout that is off while it matters."""
+"""Helpers for inference on texts of any length: batches of similar length, padding, and evaluation mode."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-__all__ = ["batches", "default_device", "evaluating", "padded", "positions", "room_for"]
+__all__ = ["batches", "default_device", "evaluating", "max_positions", "pad", "token_limit"]
 
 
 def batches(lengths: Sequence[int], room: int) -> Iterator[list[int]]:
-    """Indices of rows in batches of like length, the longest first: rows times the longest stay within `room` tokens.
+    """Yield batches of row indices, of similar length, longest first; rows times the longest are at most `room` tokens.
 
-    A row that is longer than the room is a batch of its own. Longest first: what does not fit in memory shows at once.
+    A row longer than `room` is a batch of its own. Longest first, so that a lack of memory shows at once.
     """
     order = sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
     start = 0
@@ -26,10 +26,10 @@ def batches(lengths: Sequence[int], room: int) -> Iterator[list[int]]:
         start += size
 
 
-def padded(
+def pad(
     rows: Sequence[Sequence[int]], fill: int, side: Literal["left", "right"], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask of rows of any length, both [B, T]."""
+    """Return token ids and attention mask of rows of any length, both [B, T]."""
     ids = [torch.tensor(row, dtype=torch.long) for row in rows]
     mask = [torch.ones_like(row) for row in ids]
     return (
@@ -38,15 +38,15 @@ def padded(
     )
 
 
-def room_for(model: Any, tokenizer: Any, wanted: int) -> int:
-    """How many tokens a row may have: `wanted`, or what model and tokenizer have positions for."""
-    return int(min(wanted, positions(model) or wanted, tokenizer.model_max_length))
+def token_limit(model: Any, tokenizer: Any, wanted: int) -> int:
+    """Return the token limit of a row: `wanted`, or less if model or tokenizer have fewer positions."""
+    return int(min(wanted, max_positions(model) or wanted, tokenizer.model_max_length))
 
 
-def positions(model: Any) -> int | None:
-    """How many tokens a row of the model of transformers may have; None where their number has no limit.
+def max_positions(model: Any) -> int | None:
+    """Return the number of positions of a transformers model, or None without a limit.
 
-    DeBERTa's positions are relative, for any number of tokens; RoBERTa's begin after that of the padding.
+    DeBERTa's positions are relative, for any number of tokens; RoBERTa's begin after the padding index.
     """
     count = getattr(model.config, "max_position_embeddings", None) or 0
     if count < 1 or not getattr(model.config, "position_biased_input", True):  # XLNet's count is -1
@@ -58,7 +58,7 @@ def positions(model: Any) -> int | None:
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """No dropout inside; afterwards each module trains again that did before."""
+    """Set evaluation mode inside the context; afterwards restore the mode of each module."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -69,5 +69,5 @@ def evaluating(model: Any) -> Iterator[None]:
 
 
 def default_device(device: str | None) -> str:
-    """The device that was asked for, else CUDA where there is one."""
+    """Return the given device, else CUDA if available, else the CPU."""
     return device or ("cuda" if torch.cuda.is_available() else "cpu")

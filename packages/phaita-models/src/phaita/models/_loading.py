@@ -1,4 +1,4 @@
-"""Load several models in one call: one deadline for all of them, and lists from which the first that loads is taken."""
+"""Load several models under one deadline, and the first that loads from a list of names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from phaita.utils._encoder import cached_encoder
+from phaita.models._encoder import load_cached_encoder
 from phaita_loader import (
     DeadlineExceeded,
     Hub,
@@ -22,14 +22,14 @@ from phaita_loader import (
 from phaita_loader.policy import Deadline
 from phaita_loader.retry import SYSTEM
 
-__all__ = ["Found", "Loading", "deadline_of"]
+__all__ = ["FirstLoaded", "LoadContext", "deadline_of"]
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("phaita.utils._loading")  # logging configurations may name it so
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The first model of a list that loaded, and those before it that did not, each with the reason."""
+class FirstLoaded:
+    """The first model of a list that loaded, and the reasons why earlier ones did not, by name."""
 
     name: str
     loaded: Loaded
@@ -37,8 +37,8 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
-    """The policy, the Hub and the device for the models of one call, and the deadline of all of them."""
+class LoadContext:
+    """The policy, the Hub, the device and the shared deadline for the models of one call."""
 
     policy: Policy
     hub: Hub
@@ -46,31 +46,31 @@ class Loading:
     deadline: Deadline
 
     @classmethod
-    def starting(cls, policy: Policy | None, hub: Hub | None, device: str) -> Loading:
-        """Start the call: the policy's deadline counts from now."""
+    def start(cls, policy: Policy | None, hub: Hub | None, device: str) -> LoadContext:
+        """Return a context whose deadline counts from now."""
         policy = policy or Policy()
         return cls(policy, hub or Hub(), device, deadline_of(policy))
 
     def load(self, name: str, kind: str) -> Loaded:
-        """Load a model and its tokenizer. Raises whatever `phaita_loader.load` raises."""
+        """Load a model and its tokenizer. Raises the errors of `phaita_loader.load`."""
         request = ModelRequest(name, kind=kind, device=self.device)
         return load(request, hub=self.hub, policy=self.policy, deadline=self.deadline)
 
-    def first_encoder(self, names: Sequence[str]) -> Found:
-        """Load the first of the names that can be loaded, without a pooler; log each that is passed over.
+    def first_encoder(self, names: Sequence[str]) -> FirstLoaded:
+        """Load the first of the names that loads, without a pooler; log each failure before it.
 
-        Raises the first name's error when none loads, DeadlineExceeded at once, ValueError for no name at all.
+        Raises the first name's error if none loads, DeadlineExceeded at once, ValueError for an empty list.
         """
         failed: dict[str, LoaderError] = {}
         for name in names:
             try:
                 loaded = self._encoder(name)
-                # Words, not errors: an error holds on to whatever the load had built when it failed.
-                return Found(name, loaded, {other: str(error) for other, error in failed.items()})
+                # Texts, not errors: an error's traceback keeps alive what the load had built when it failed.
+                return FirstLoaded(name, loaded, {other: str(error) for other, error in failed.items()})
             except DeadlineExceeded:
-                raise
+                raise  # the next name has no time left either
             except (ModelDownloadError, InitialisationError) as error:
-                _LOG.warning("%s is passed over: %s", name, error.cause)
+                _LOG.warning("%s did not load, the next is tried: %s", name, error.cause)
                 failed[name] = error
         if not failed:
             raise ValueError("name at least one model")
@@ -78,11 +78,11 @@ class Loading:
 
     def _encoder(self, name: str) -> Loaded:
         request = ModelRequest(name, device=self.device)
-        # `fetch` would still start a request, and give it no time.
+        # `fetch` would still start a request with no time for it.
         if self.deadline.passed(SYSTEM.now()):
             raise DeadlineExceeded("the deadline came before this model's turn", request=request)
         snapshot = fetch(request, hub=self.hub, policy=self.policy, deadline=self.deadline)
-        return cached_encoder(replace(request, revision=snapshot.commit), self.hub, self.policy, self.deadline)
+        return load_cached_encoder(replace(request, revision=snapshot.commit), self.hub, self.policy, self.deadline)
 
 
 def deadline_of(policy: Policy) -> Deadline:

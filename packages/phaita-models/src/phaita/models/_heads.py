@@ -1,4 +1,4 @@
-"""Where the features of a complaint become answers, and where Monte Carlo dropout acts."""
+"""The heads of the discriminator, from features to logits, and the masks of Monte Carlo dropout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Fusion"]
 
 
 class Fusion(nn.Module):
-    """One hidden layer and two heads: `diagnosis`, a logit a condition, and `realism`, one logit."""
+    """One hidden layer and two heads: `diagnosis`, one logit per condition, and `realism`, one logit."""
 
     def __init__(self, features: int, size: int, labels: int, dropout: float) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Fusion(nn.Module):
         self.realism = nn.Linear(size, 1)
 
     def forward(self, features: Tensor, masks: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """The logits of both heads, [..., K] and [..., 1], from features [..., D]; `masks` stand in for dropout."""
+        """Return the logits of both heads, [..., K] and [..., 1], from features [..., D]; `masks` replace dropout."""
         before, after = masks or (None, None)
         features = self.dropout(features) if before is None else features * before  # [..., D]
         hidden = gelu(self.hidden(features))  # [..., H]
@@ -28,7 +28,7 @@ class Fusion(nn.Module):
         return self.diagnosis(hidden), self.realism(hidden)
 
     def masks(self, samples: int, seed: int | None) -> tuple[Tensor, Tensor]:  # [M, 1, D], [M, 1, H]
-        """Masks that thin the network in as many ways, each the same for all texts; a seed leaves torch's RNG alone."""
+        """Draw a dropout mask per sample, shared by all texts; with a seed, torch's global generator is not used."""
         source = None if seed is None else torch.Generator().manual_seed(seed)
         keep, weight = 1.0 - self.dropout.p, self.hidden.weight
         # Drawn on the CPU, so that a seed means the same masks on every device.
