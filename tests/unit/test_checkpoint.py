@@ -6,6 +6,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -313,7 +314,7 @@ class Api:
     """What `push_to_hub` asks of huggingface_hub's HfApi, written down."""
 
     def __init__(self) -> None:
-        self.calls = []
+        self.calls: list[tuple[Any, ...]] = []
 
     def create_repo(self, repo_id, **options):
         self.calls.append(("create_repo", repo_id, options))

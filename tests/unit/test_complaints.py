@@ -80,7 +80,7 @@ def test_as_many_of_each_condition_as_asked_for():
     drawn = draw_complaints(DataConfig(samples_per_condition=8), 0)
     for part, each in ((drawn.train, 8), (drawn.validation, 2), (drawn.test, 4)):
         counts = Counter(one.code for one in part)
-        assert counts == {**dict.fromkeys(CODES, each), None: round(10 * each / 4)}
+        assert counts == {None: round(10 * each / 4)} | dict.fromkeys(CODES, each)
 
 
 def test_a_garbled_text_is_of_no_condition_and_no_complaint():

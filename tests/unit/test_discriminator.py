@@ -8,6 +8,7 @@ import pickle
 import weakref
 from collections import Counter
 from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -34,12 +35,13 @@ def test_forward_gives_logits_and_scores(model):
 
 
 def test_what_is_no_list_of_texts_is_refused(model):
+    not_texts: list[Any] = [COUGH, float("nan")]
     with pytest.raises(ValueError, match="one complaint or more"):
         model([])
     with pytest.raises(TypeError, match="not one text"):
         model(COUGH)
     with pytest.raises(TypeError, match=r"complaints\[1\] is of type float"):
-        predicted(model, [COUGH, float("nan")])
+        predicted(model, not_texts)
     assert predicted(model, []) == []
 
 
@@ -98,7 +100,7 @@ def test_every_module_keeps_its_own_mode(model, fails):
 
 
 def test_hooks_of_every_module_run(model):
-    calls = Counter()
+    calls: Counter[str] = Counter()
     for name, module in model.named_modules():
         module.register_forward_hook(lambda *_, name=name: calls.update([name]))
     model(TEXTS)
@@ -212,7 +214,7 @@ def test_a_config_that_makes_no_sense_names_the_field(field, value):
 
 
 def test_the_packages_configuration_is_taken_over():
-    sizes = {"max_length": 99, "dropout": 0.3, "gnn_hidden": 24, "gnn_heads": 3}
+    sizes: dict[str, Any] = {"max_length": 99, "dropout": 0.3, "gnn_hidden": 24, "gnn_heads": 3}
     model = ModelConfig(deberta_model="org/name", mc_dropout=False, **sizes)
     assert phaita.DiscriminatorConfig.of(Config(model=model)) == phaita.DiscriminatorConfig(
         encoder="org/name", max_length=99, dropout=0.3, node_size=24, graph_heads=3, mc_dropout=False

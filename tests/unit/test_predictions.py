@@ -112,7 +112,7 @@ def test_samples_are_what_dropout_gives_in_training():
         forwards = torch.cat([model([WHEEZE] * 400)["diagnosis_logits"].softmax(-1) for _ in range(4)])
     model.eval()
     (records,) = predicted(model, [WHEEZE], num_mc_samples=2000)
-    means, low, high = forwards.mean(0), *forwards.quantile(torch.tensor([0.05, 0.95]), dim=0)
+    means, (low, high) = forwards.mean(0), forwards.quantile(torch.tensor([0.05, 0.95]), dim=0)
     for record in records:
         column = list(model.symptom_graph.labels).index(record.code)
         expected = [numbers[column].item() for numbers in (means, low, high)]

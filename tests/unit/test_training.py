@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -146,7 +147,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(taught, tmp_path, train_enc
 def test_one_that_was_interrupted_within_an_epoch_goes_on_to_the_same_bits(train, taught, tmp_path):
     whole, done = taught()
     model = discriminator(0)
-    steps = []
+    steps: list[None] = []
 
     def interrupt(*_):
         steps.append(None)
@@ -170,7 +171,7 @@ def test_a_finished_one_only_hands_out_its_model(taught, tmp_path):
     assert (tmp_path / "one.pt").read_bytes() == before
 
 
-OTHERS = {
+OTHERS: dict[str, dict[str, Any]] = {
     "complaints": {"complaints": draw_complaints(DataConfig(samples_per_condition=2), 2)},
     "settings": {"training": SHORT.model_copy(update={"weight_decay": 0.5})},
     "initial weights": {"made": 3},
