@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
@@ -46,7 +47,7 @@ def test_every_way_to_name_a_revision(api: HfApi, revision: str) -> None:
 
 
 def test_the_tree_has_files_folders_and_digests(api: HfApi) -> None:
-    tree = {entry.path: entry for entry in api.list_repo_tree("org/name", recursive=True, expand=True)}
+    tree: dict[str, Any] = {e.path: e for e in api.list_repo_tree("org/name", recursive=True, expand=True)}
     assert list(tree) == sorted([*SECOND.files, "folder", "folder/nested"])
     large = tree["model.safetensors"]
     assert (large.lfs.sha256, large.size, large.blob_id) == _lfs()
@@ -66,14 +67,14 @@ def test_a_long_tree_comes_in_pages() -> None:
     with LocalHub([Repo("org/long", [Commit(files)], info_limit=10_000)]) as hub:
         api = HfApi(endpoint=hub.url, token=False)
         assert len(api.model_info("org/long", files_metadata=True).siblings or []) == 10_000
-        listed = {entry.path: entry for entry in api.list_repo_tree("org/long", recursive=True)}
+        listed: dict[str, Any] = {entry.path: entry for entry in api.list_repo_tree("org/long", recursive=True)}
         assert len(hub.seen) == 1 + 11
     assert listed.keys() - files.keys() == {f"folder-{i}" for i in range(7)}
     assert (len(listed), listed["folder-4/10000.txt"].size) == (10_008, 5)
 
 
 def test_paths_info_leaves_out_what_is_not_there(api: HfApi) -> None:
-    found = api.get_paths_info("org/name", ["model.safetensors", "folder", "missing"], expand=True)
+    found: list[Any] = api.get_paths_info("org/name", ["model.safetensors", "folder", "missing"], expand=True)
     assert [entry.path for entry in found] == ["model.safetensors", "folder"]
     assert (found[0].lfs.sha256, found[0].size, found[0].blob_id) == _lfs()
 

@@ -72,7 +72,9 @@ def test_clients_that_hang_do_not_keep_it(client: Client) -> None:
         sock.close()
 
 
-def test_a_client_that_leaves_ends_the_reading(tmp_path: Path, client: Client, capfd: pytest.CaptureFixture) -> None:
+def test_a_client_that_leaves_ends_the_reading(
+    tmp_path: Path, client: Client, capfd: pytest.CaptureFixture[str]
+) -> None:
     large = tmp_path / "large.bin"
     with large.open("wb") as file:
         file.truncate(256 << 20)

@@ -145,6 +145,7 @@ def test_a_name_an_encoder_or_a_config_decide_what_is_fetched(
     assert from_pretrained(config=named, **options).config.fusion_size == 32
     with pytest.raises(NotFound) as missing:
         from_pretrained(config=Config(), **options)
+    assert missing.value.request is not None
     assert missing.value.request.repo_id == Config().model.deberta_model
     settings = Config(model=ModelConfig(deberta_model="org/other", gnn_hidden=16))
     assert from_pretrained(DEBERTA, config=settings, **options).config.node_size == 16

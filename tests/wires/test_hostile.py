@@ -8,7 +8,7 @@ import socket
 import time
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -289,10 +289,11 @@ FILE = RemoteFile("config.json", len(CONFIG), CONFIG_SHA1, "git-sha1")
 def test_whatever_a_server_says_the_error_is_ours(parrot: Any, client: Connect, words: Any) -> None:
     parrot.words = words
     hub = client(parrot.url)
-    for call in (
+    calls: tuple[Callable[[], Any], ...] = (
         lambda: hub.listing(NAME, "main", timeout=0.3),
         lambda: hub.open_file(NAME, COMMIT, FILE, 0, location=None, connect=0.3, stall=0.3),
-    ):
+    )
+    for call in calls:
         try:
             found = call()
             if hasattr(found, "read"):

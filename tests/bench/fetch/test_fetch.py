@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_permanent_errors(
     origin: Origin,
     table: Table,
     what: str,
-    access: dict[str, bool],
+    access: Any,
     words: dict[str, str],
     error: str,
     limit: int,

@@ -138,5 +138,5 @@ def _told(process: subprocess.Popen[str], word: str = "") -> Run:
         said, _ = process.communicate(word, timeout=_SECONDS)
     finally:
         process.kill()
-    assert process.returncode == 0, f"a contender failed: {process.args}"
+    assert process.returncode == 0, f"a contender failed: {process.args!r}"
     return Run(**json.loads(said.splitlines()[-1]))

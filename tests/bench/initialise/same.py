@@ -26,7 +26,8 @@ def equal(one: torch.Tensor, other: torch.Tensor) -> bool:
     """True if dtype, shape, device and bits are equal: NaN equals itself, and 0.0 differs from -0.0."""
     if (one.dtype, one.shape, one.device) != (other.dtype, other.shape, other.device):
         return False
-    return torch.equal(*(tensor.detach().contiguous().flatten().view(torch.uint8) for tensor in (one, other)))
+    bits = [tensor.detach().contiguous().flatten().view(torch.uint8) for tensor in (one, other)]
+    return bool(torch.equal(*bits))
 
 
 def tied(model: Any) -> set[tuple[str, ...]]:
