@@ -72,7 +72,7 @@ def assert_alike(one: Any, other: Any, tolerance: float = 1e-5) -> None:
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """What transformers says of weights, whatever else hears it."""
+    """Collect what transformers logs about weights, whatever other handlers there are."""
     messages: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]  # it is one's own

@@ -1,4 +1,4 @@
-"""What is drawn, how often, and for which arguments."""
+"""The symptoms that are drawn, how often, and for which arguments."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ARGUMENTS = st.fixed_dictionaries(
 
 
 def limit(degrees: int) -> float:
-    """What a chi-square of so many degrees of freedom passes once in 10,000 times (Wilson and Hilferty)."""
+    """The value that a chi-square of so many degrees of freedom exceeds once in 10,000 times (Wilson and Hilferty)."""
     spread = 2.0 / (9.0 * degrees)
     return degrees * (1.0 - spread + NormalDist().inv_cdf(0.9999) * math.sqrt(spread)) ** 3
 

@@ -311,7 +311,7 @@ def test_the_card_of_untrained_heads_says_so(tmp_path):
 
 
 class Api:
-    """What `push_to_hub` asks of huggingface_hub's HfApi, written down."""
+    """A record of the calls that `push_to_hub` makes of huggingface_hub's HfApi."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []

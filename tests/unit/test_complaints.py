@@ -1,4 +1,4 @@
-"""What the discriminator learns from, and that nothing of it is in what it is measured on."""
+"""The texts that the discriminator learns from, none of which is among those it is measured on."""
 
 from __future__ import annotations
 

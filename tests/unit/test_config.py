@@ -49,7 +49,7 @@ def test_every_field_is_documented(section: str) -> None:
 
 
 def attributes() -> Iterator[str]:
-    """What the package reads of any value, its settings' own module aside."""
+    """The attributes that the package reads of any value, outside the module of the settings."""
     for path in Path(phaita.__file__).parent.rglob("*.py"):
         if path.name != "config.py":
             tree = ast.parse(path.read_text(encoding="utf-8"))

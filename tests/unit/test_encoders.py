@@ -1,4 +1,4 @@
-"""How much of a text an encoder has room for."""
+"""The part of a text that an encoder has room for."""
 
 from __future__ import annotations
 

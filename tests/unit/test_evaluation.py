@@ -1,4 +1,4 @@
-"""What the discriminator is held against, and how the answers become a report."""
+"""The baselines of the discriminator, and the report that the answers become."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PHAITA's code relies on: the paths, and that importing is cheap."""
+"""The promises to PHAITA's code: the import paths, and that importing is cheap."""
 
 from __future__ import annotations
 

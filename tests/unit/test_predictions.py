@@ -1,4 +1,4 @@
-"""What the discriminator answers, how sure it is, and when it abstains."""
+"""The discriminator's answers, their certainty, and when it abstains."""
 
 from __future__ import annotations
 
