@@ -125,7 +125,7 @@ def test_what_looks_no_symptom_up_does_not_mind_the_lexicon(evaluated):
 
 def test_the_first_seed_makes_the_model(evaluated):
     model, _, trained = evaluated
-    assert trained.trained_on.data.endswith("Seed of the training: 3.")
+    assert trained.trained_on.data.endswith("Training seed: 3.")
     assert not model.trained
     assert trained.config.use_graph
 

@@ -22,9 +22,9 @@ def test_the_help_suffices(capsys):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--epochs", "0"], "0 is not 1 or more"),
-        (["--samples", "-3"], "-3 is not 1 or more"),
-        (["--seeds", "1", "-1"], "-1 is not 0 or more"),
+        (["--epochs", "0"], "must be 1 or more, got 0"),
+        (["--samples", "-3"], "must be 1 or more, got -3"),
+        (["--seeds", "1", "-1"], "must be 0 or more, got -1"),
         (["--epochs", "many"], "invalid"),
         (["--no-such"], "unrecognized"),
     ],

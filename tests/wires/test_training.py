@@ -47,7 +47,7 @@ def test_it_trains_evaluates_and_writes_a_checkpoint(command: Any, tmp_path: Pat
     assert model.trained
     assert model.config.encoder == BERT
     assert len(model.config.revision) == 40
-    assert "Seed of the training: 5." in (out / "checkpoint" / "README.md").read_text(encoding="utf-8")
+    assert "Training seed: 5." in (out / "checkpoint" / "README.md").read_text(encoding="utf-8")
     (ranked,) = model.predict_diagnosis(["I'm wheezing and my chest is tight"], top_k=3)
     assert len(ranked) == 3
 
