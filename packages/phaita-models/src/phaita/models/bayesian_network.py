@@ -35,6 +35,9 @@ from phaita.errors import UnknownCode
 __all__ = ["AGE_GROUPS", "COMORBIDITIES", "SEVERITIES", "BayesianSymptomNetwork"]
 
 
+_KEPT_MAX = 1000  # combinations of arguments
+
+
 class BayesianSymptomNetwork:
     """Samples presentations of a condition, and computes their probabilities.
 
@@ -46,6 +49,7 @@ class BayesianSymptomNetwork:
 
     def __init__(self, network: SymptomNetwork | None = None) -> None:
         self._network = symptom_network() if network is None else network
+        self._chances: dict[tuple[str, str | None, str | None, tuple[str, ...]], dict[str, float]] = {}
 
     def sample_symptoms(
         self,
@@ -112,9 +116,20 @@ class BayesianSymptomNetwork:
         return tuple(name for name in asked if name in COMORBIDITIES)
 
     def _single_probabilities(
-        self, code: str, age_group: str | None, severity: str | None, comorbidities: Iterable[str]
+        self, code: str, age_group: str | None, severity: str | None, comorbidities: tuple[str, ...]
     ) -> dict[str, float]:
         """Return the probability q of each possible symptom, before the condition of at least one."""
+        key = (code, age_group, severity, comorbidities)
+        if key not in self._chances:
+            # Thousands of samples are drawn for the same arguments; a caller who varies them all must not fill memory.
+            if len(self._chances) >= _KEPT_MAX:
+                self._chances.clear()
+            self._chances[key] = self._compute_probabilities(*key)
+        return self._chances[key]
+
+    def _compute_probabilities(
+        self, code: str, age_group: str | None, severity: str | None, comorbidities: tuple[str, ...]
+    ) -> dict[str, float]:
         presentations = self._presentations(code).symptoms
         others = [one for name in comorbidities if (one := self._network.comorbidities[name]).code != code]
         factors = [
