@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from phaita_loader._weight_files import WEIGHT_FILES
+from phaita_loader._weight_layouts import WEIGHT_FILES
 from phaita_loader.request import ModelRequest, needed
 
 # An index alone is left over from another layout: it counts with a shard beside it.

@@ -107,10 +107,6 @@ class FetchContext:
         commit = self.cached_commit
         return self.inventory.inspect(commit) if commit else None
 
-    def resolve(self) -> tuple[Listing, tuple[Attempt, ...]]:
-        """Ask the Hub for the listing, with retries. Raises ModelDownloadError."""
-        return resolve(self.request, self.hub, self.retrying)
-
 
 @contextmanager
 def _explained(context: FetchContext) -> Iterator[None]:
@@ -144,7 +140,7 @@ def _fetch(context: FetchContext) -> Snapshot:
         if listing.commit == complete.commit and choose_files(request, hub, listing) == complete.files:
             return _snapshot(context, listing, complete.files)
     else:
-        listing, attempts = context.resolve()
+        listing, attempts = resolve(request, hub, context.retrying)
     return _download(context, listing, attempts)
 
 
@@ -153,7 +149,7 @@ def _plan(context: FetchContext) -> Planned:
     commit = context.cached_commit
     listing = cache.saved_listing(commit) if commit and (request.pinned or offline) else None
     if listing is None:
-        listing = _complete_listing(context) if offline else context.resolve()[0]
+        listing = _complete_listing(context) if offline else resolve(request, context.hub, context.retrying)[0]
     files = _choose_or_raise(context, listing)
     invalid = context.inventory.invalid(files)
     missing = {file.digest for file in invalid}
@@ -172,8 +168,7 @@ def _complete_listing(context: FetchContext) -> Listing:
 def _choose_or_raise(context: FetchContext, listing: Listing) -> tuple[RemoteFile, ...]:
     files = choose_files(context.request, context.hub, listing)
     if not files:
-        cause = f"the repo has no files for kind {context.request.kind!r}"
-        raise NotFound(cause, hint="name them by allow_patterns")
+        raise NotFound(f"the repo has no files for kind {context.request.kind!r}", hint="name files by allow_patterns")
     return files
 
 
@@ -183,7 +178,6 @@ def _download(context: FetchContext, listing: Listing, attempts: tuple[Attempt, 
     missing = context.inventory.invalid(files)
     _refuse_impossible(context, listing.commit, missing)
     cache.prepare(listing.commit)
-    # Asked only now: the folder exists since `prepare`.
     if cache.folds_case and (pair := clashing(files)):
         raise StorageError(f"{pair[0]} and {pair[1]} are the same name on this disk", hint="exclude one by its name")
     for _ in range(RESTARTS):
@@ -252,5 +246,5 @@ def _link_all(context: FetchContext, commit: str, files: tuple[RemoteFile, ...])
 def _snapshot(
     context: FetchContext, listing: Listing, files: tuple[RemoteFile, ...], attempts: tuple[Attempt, ...] = ()
 ) -> Snapshot:
-    folder = context.cache.snapshot(listing.commit)
-    return Snapshot(folder, listing.commit, files, context.request, attempts, listing.endpoint)
+    path = context.cache.snapshot(listing.commit)
+    return Snapshot(path, listing.commit, files, context.request, attempts, listing.endpoint)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from phaita_loader._weight_files import first_layout, is_weight_file
+from phaita_loader._weight_layouts import first_layout, is_weight_file
 
 __all__ = ["KINDS", "ModelRequest", "may_need", "needed"]
 

@@ -19,7 +19,8 @@ from phaita_loader._build.imports import collector_paused
 from phaita_loader._build.options import BuildOptions, Built
 from phaita_loader._build.skeleton import Skeleton
 from phaita_loader._build.weight_names import NotFast, places_of
-from phaita_loader._weight_files import WEIGHT_FILES, shards
+from phaita_loader._weight_files import shards
+from phaita_loader._weight_layouts import WEIGHT_FILES
 from phaita_loader.request import ModelRequest
 
 __all__ = ["COMPARED", "NotFast", "build"]
